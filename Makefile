@@ -1,0 +1,42 @@
+# Thin on purpose: every target is one command that can be typed by hand.
+SHELL := /bin/sh
+PYTHON ?= python3
+RUN := .venv/bin/python
+LAB := $(RUN) -m tests.lab
+
+.PHONY: demo demo-down test unit lint bench fuzz matrix docs clean help
+
+help: ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
+
+demo: .venv/ready ## two real hosts in a lab, converged and verified
+	$(LAB) up
+	.venv/bin/pyinfra -y inventories/lab.py deploys/site.py
+
+demo-down: .venv/ready ## take the lab down again
+	$(LAB) down
+
+test: .venv/ready lint ## everything: the lab and its hosts included
+	$(RUN) -m pytest
+
+unit: .venv/ready ## what needs no lab
+	$(RUN) -m pytest -m "not lab and not gpu"
+
+lint: .venv/ready ## ruff and mypy
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: .venv/ready ## the wrapper's cost, as ratios to its budgets, into docs/benchmarks.md
+	$(RUN) -m tests.bench
+
+clean: ## what make made here; the lab's cache stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build reports
+
+.venv/ready: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "nvproxy-fleet needs Python 3.11 or newer on this machine; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another with 'make PYTHON=python3.12 …'." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && apt-get install -yq python3-venv; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

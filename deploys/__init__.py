@@ -1,0 +1,1 @@
+"""pyinfra deploys: what runs on a host, from top to bottom in `site.py`."""

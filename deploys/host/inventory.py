@@ -1,0 +1,49 @@
+"""What the inventory says, checked for all hosts before any of them is touched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyinfra import inventory
+from pyinfra.api.connectors import get_all_connectors
+from pyinfra.api.exceptions import DeployError
+
+from deploys.host import sources
+from deploys.model.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from deploys.model.sources import Sources
+
+_CHECKED: dict[str, tuple[Settings, Sources]] = {}
+
+
+def _connector_keys() -> frozenset[str]:
+    return frozenset(
+        key for connector in get_all_connectors().values() for key in connector.data_cls.__annotations__
+    )
+
+
+def checked(name: str) -> tuple[Settings, Sources]:
+    """The settings of a host and what they bring along.
+
+    The first call checks every host's, so that one wrong key stops the run while nothing has happened
+    anywhere.
+
+    Raises:
+        DeployError: settings of one or more hosts are wrong; pyinfra prints it and exits with 1.
+    """
+    if not _CHECKED:
+        keys = _connector_keys()
+        wrong: list[str] = []
+        for host in inventory:
+            try:
+                settings = Settings.from_data(host.name, host.data.dict(), keys)
+                _CHECKED[host.name] = (settings, sources.load(settings))
+            except SettingsError as error:
+                wrong.append(str(error))
+        if wrong:
+            _CHECKED.clear()
+            raise DeployError(
+                "\n".join(["no host was touched, the inventory must be corrected first:", *wrong])
+            )
+    return _CHECKED[name]

@@ -1,0 +1,310 @@
+"""The pyinfra operations. Each does nothing, and says so, where its part of the plan is empty.
+
+None raises for a host's condition: an exception in an operation stops the whole fleet (pyinfra 3.10,
+api/operations.py), while a command that fails stops the one host.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from pyinfra import host
+from pyinfra.api import FunctionCommand, StringCommand, operation
+
+from deploys.host.remote_program import JsonCommand, RemoteProgram
+from deploys.model import paths
+from deploys.model.applied import Applied, RuntimeProbe
+from deploys.model.plan import (
+    DesiredFile,
+    FileChange,
+    LinkChange,
+    Step,
+    applied_after,
+    driver_refusal,
+    file_change,
+    removal_of_runtime,
+    wrapper_settings,
+)
+from deploys.model.versions import TOOLKIT_PACKAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from pyinfra.api import Host, State
+    from pyinfra.api.command import PyinfraCommand
+
+    from deploys.host.run import HostRun
+    from deploys.model.plan import EngineChange
+
+    Commands = Generator[PyinfraCommand, None, None]
+
+STAGED_RELEASE = f"{paths.STAGING_DIR}/gvisor"
+STAGED_PACKAGES = f"{paths.STAGING_DIR}/apt/archives"
+
+
+def _say_and_fail(state: State, host: Host, sentences: Sequence[str]) -> bool:  # noqa: ARG001 - pyinfra's signature
+    for sentence in sentences:
+        host.log_styled(sentence, fg="red")
+    return False
+
+
+def _say(state: State, host: Host, sentences: Sequence[str]) -> bool:  # noqa: ARG001 - pyinfra's signature
+    for sentence in sentences:
+        host.log(sentence)
+    return True
+
+
+def _fail(sentences: Sequence[str]) -> FunctionCommand:
+    return FunctionCommand(_say_and_fail, (tuple(sentences),), {})
+
+
+def _files(changes: Sequence[FileChange]) -> list[dict[str, Any]]:
+    return [
+        {"path": change.path, "text": change.text, "mode": change.mode, "keep": change.ours}
+        for change in changes
+    ]
+
+
+def put_files(
+    changes: Sequence[FileChange] = (),
+    links: Sequence[LinkChange] = (),
+    compile_directories: Sequence[str] = (),
+    remove: Sequence[str] = (),
+) -> RemoteProgram:
+    """The command that puts files, byte-code and links in place, and removes directories, in this order."""
+    task = {
+        "files": _files(changes),
+        "links": [{"path": link.path, "target": link.target} for link in links],
+        "compile": list(compile_directories),
+        "remove": list(remove),
+        "backup": paths.BACKUP_DIR,
+    }
+    return RemoteProgram("put_files", task, seconds=120)
+
+
+@operation()
+def refused(run: HostRun) -> Commands:
+    """Stop this host before anything is changed on it, with every reason at once."""
+    if not run.plan.refusals:
+        host.noop("nothing stands against it")
+        return
+    yield _fail([str(refusal) for refusal in run.plan.refusals])
+
+
+@operation()
+def staged(run: HostRun, *, keep: bool = True) -> Commands:
+    """Fetch and check what will be installed. What fails here leaves the host as it was.
+
+    Args:
+        run: the host's.
+        keep: whether what was fetched stays in the staging directory, to be installed.
+    """
+    packages, release = run.plan.packages, run.plan.release
+    if packages is None and release is None:
+        host.noop("nothing to fetch")
+        return
+    task = {
+        "staging": paths.STAGING_DIR,
+        "toolkit": packages
+        and {
+            "url": packages.repository_url,
+            "version": packages.version,
+            "packages": list(TOOLKIT_PACKAGES),
+            "source": packages.source,
+            "source_path": paths.APT_SOURCE,
+            "key": packages.key,
+            "key_path": paths.APT_KEYRING,
+        },
+        "gvisor": release and {"release": release.release, "url": release.url, "sha512": release.sha512},
+    }
+    command = RemoteProgram("stage", task, seconds=1500)
+    yield command
+    fetched, driver = command.result.get("release"), run.snapshot.driver.version
+    refusal = None
+    if fetched is not None and driver is not None:
+        refusal = driver_refusal(run.settings, driver, tuple(fetched["drivers"]))
+    if refusal is not None or not keep:
+        yield StringCommand("rm", "-rf", paths.STAGING_DIR)
+    if refusal is not None:
+        yield _fail([str(refusal)])
+
+
+@operation()
+def files_put(run: HostRun, step: Step) -> Commands:
+    """Write the files of a step, each whole or not at all."""
+    changes = run.plan.files_of(step)
+    if not changes:
+        host.noop("the files are as they should be")
+        return
+    yield put_files(changes)
+
+
+@operation()
+def devices_made(run: HostRun) -> Commands:
+    """Load the driver's modules and make its device nodes."""
+    change = run.plan.kernel
+    if change is None:
+        host.noop("every device node is there")
+        return
+    task = {"modules": list(change.modules), "nodes": list(change.nodes)}
+    yield RemoteProgram("kernel_devices", task, seconds=300)
+
+
+@operation()
+def packages_installed(run: HostRun) -> Commands:
+    """Install the toolkit's four packages at one version, and hold them there."""
+    change = run.plan.packages
+    if change is None:
+        host.noop("the packages are installed")
+        return
+    repository = run.plan.files_of(Step.TOOLKIT)
+    if repository:
+        yield put_files(repository)
+    task = {
+        "packages": list(TOOLKIT_PACKAGES),
+        "version": change.version,
+        "archives": STAGED_PACKAGES,
+        "source_path": paths.APT_SOURCE,
+    }
+    yield RemoteProgram("install_packages", task, seconds=1500)
+
+
+@operation()
+def release_installed(run: HostRun) -> Commands:
+    """Move a fetched release to its directory. It is not in use yet: its runsc has to be tried first."""
+    change = run.plan.release
+    if change is None:
+        host.noop("the release is installed")
+        return
+    task = {"staged": STAGED_RELEASE, "directory": change.directory}
+    command = RemoteProgram("install_release", task, seconds=300)
+    yield command
+    run.tree = command.result.get("tree")
+
+
+@operation()
+def wrapper_installed(run: HostRun) -> Commands:
+    """Write the wrapper's package into its own directory, then make it live."""
+    package = run.plan.wrapper
+    links, files = run.plan.links_of(Step.WRAPPER), run.plan.files_of(Step.WRAPPER)
+    if package is None and not links and not files:
+        host.noop("the wrapper is installed")
+        return
+    if package is not None:
+        yield put_files(package.files, compile_directories=[package.directory])
+    yield put_files(files, links)
+
+
+@operation()
+def runsc_tried(run: HostRun) -> Commands:
+    """Try what this runsc does, write the wrapper's settings from it, then make the release the current one.
+
+    In this order: a current runsc that runs no hooks, under settings that count on them, would start
+    containers in which libcuda.so.1 is missing.
+    """
+    links = run.plan.links_of(Step.GVISOR)
+    if not run.plan.probe_runsc:
+        if links:
+            yield put_files(links=links)
+        else:
+            host.noop("runsc was tried, and is the current one")
+        return
+    runsc = f"{paths.GVISOR_DIR}/{run.settings.gvisor_release}/runsc"
+    command = JsonCommand(f"timeout -k 5 180 {paths.ADMIN_COMMAND} probe --format json {runsc}")
+    yield command
+    try:
+        run.probe = RuntimeProbe.model_validate(command.result)
+    except ValueError as error:
+        yield _fail([f"'{command}' did not answer as it should: {error}. Run it on the host to see why."])
+        return
+    settings = DesiredFile(Step.WRAPPER, paths.WRAPPER_SETTINGS, wrapper_settings(run.settings, run.probe))
+    change = file_change(run.snapshot, settings)
+    yield put_files([change] if change is not None else [], links)
+
+
+@operation()
+def engine_configured(run: HostRun) -> Commands:
+    """Give Docker the runtime: validated, reloaded, never restarted, read back, undone if not taken."""
+    change = run.plan.engine
+    if change is None:
+        host.noop("dockerd has the runtime loaded")
+        return
+    yield RemoteProgram("docker_engine", engine_task(change, paths.SHIM), seconds=240)
+
+
+def engine_task(change: EngineChange, runtime_path: str | None) -> dict[str, Any]:
+    """The task of `docker_engine`; a path of None means that the runtime must be gone afterwards."""
+    return {
+        "path": paths.DAEMON_JSON,
+        "text": change.file.text if change.file is not None else None,
+        "ours": bool(change.file is not None and change.file.ours),
+        "backup": paths.BACKUP_DIR,
+        "runtime": change.runtime,
+        "runtime_path": runtime_path,
+        "daemon": change.daemon,
+        "can_validate": change.can_validate,
+    }
+
+
+@operation()
+def recorded(run: HostRun) -> Commands:
+    """Write down what this host has now, and clear the staging directory away."""
+    if run.gvisor is None:
+        yield _fail([f"{paths.APPLIED} is not written: the installed release is not known. Run again."])
+        return
+    text = applied_after(run.settings, run.snapshot, run.sources, run.gvisor).text()
+    there = run.snapshot.files.get(paths.APPLIED)
+    if there is not None and there.text == text:
+        host.noop("the record is right")
+        return
+    change = FileChange(paths.APPLIED, text, 0o644, "the record differs", ours=None)
+    yield put_files([change], remove=[paths.STAGING_DIR])
+
+
+@operation()
+def planned(run: HostRun) -> Commands:
+    """Print what a run would change on this host, and why."""
+    if run.plan.empty:
+        host.noop("nothing would be changed")
+        return
+    yield FunctionCommand(_say, ([f"would change: {reason}" for reason in run.plan.reasons],), {})
+
+
+@operation()
+def removed(run: HostRun) -> Commands:
+    """Put the host back as it was before the first run; refused while the runtime's containers run."""
+    if run.looked is None:
+        yield _fail([str(refusal) for refusal in run.plan.refusals])
+        return
+    applied = Applied.read(run.snapshot.applied)
+    if not applied.files:
+        host.noop("nothing of nvproxy-fleet is recorded on this host")
+        return
+    name = run.settings.runtime_name
+    running = RemoteProgram("containers_of_runtime", {"runtime": name}, seconds=120)
+    yield running
+    if running.result.get("containers"):
+        names = ", ".join(running.result["containers"])
+        yield _fail([f"containers of the runtime {name} are running: {names}. Stop them, and run again."])
+        return
+    change = removal_of_runtime(run.settings, run.snapshot)
+    if change is not None:
+        yield RemoteProgram("docker_engine", engine_task(change, None), seconds=240)
+    yield RemoteProgram("removal", _removal_task(run, applied), seconds=900)
+
+
+def _removal_task(run: HostRun, applied: Applied) -> dict[str, Any]:
+    there = [name for name in TOOLKIT_PACKAGES if name in run.snapshot.packages]
+    return {
+        "held": there,
+        "packages": [name for name in there if name not in applied.packages_before],
+        "files": [path for path in applied.files if path != paths.DAEMON_JSON],
+        "directories": [
+            paths.GVISOR_DIR,
+            paths.WRAPPER_DIR,
+            str(PurePosixPath(paths.WRAPPER_SETTINGS).parent),
+            paths.STATE_DIR,
+        ],
+        "backup": paths.BACKUP_DIR,
+    }

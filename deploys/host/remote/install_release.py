@@ -1,0 +1,39 @@
+"""Move a staged release of gVisor to its place.
+
+Task: `{"staged": directory, "directory": path}`. Answer: `{"tree": digest}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import Any
+
+from deploys.host.remote.prelude import sync_directory, tree_digest
+
+
+def main(task: dict[str, Any]) -> dict[str, Any]:
+    """Copy beside, sync, rename: the directory is there whole or not at all."""
+    directory, staged = task["directory"], task["staged"]
+    beside, aside = directory + ".nvproxy-fleet.new", directory + ".nvproxy-fleet.old"
+    try:
+        for stale in (beside, aside):
+            shutil.rmtree(stale, ignore_errors=True)
+        os.makedirs(os.path.dirname(directory), mode=0o755, exist_ok=True)
+        # Staging may lie on another file system, where a rename cannot reach.
+        shutil.copytree(staged, beside)
+        os.sync()
+        if os.path.isdir(directory):
+            os.rename(directory, aside)
+        os.rename(beside, directory)
+        sync_directory(os.path.dirname(directory))
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staged, ignore_errors=True)
+    except (OSError, shutil.Error) as error:
+        return {"error": f"{directory} cannot be written: {error}. Free space below it, and run again."}
+    return {"tree": tree_digest(directory)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(globals()["INPUT"])))

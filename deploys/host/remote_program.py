@@ -1,0 +1,117 @@
+"""Programs that run on a host: sent on stdin in one SSH exec, answered with one JSON object.
+
+The programs lie in `remote/`, need nothing but the host's own Python 3.8, and are neither installed nor left
+there.
+A command line would not do: it is one argument to the host's shell, which the kernel limits to 128 KiB.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyinfra.api import StringCommand
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pyinfra.api import Host, State
+    from pyinfra.api.arguments import ConnectorArguments
+
+PYTHON = "/usr/bin/python3"
+NO_PYTHON = {
+    "error": f"{PYTHON} is not there or older than 3.8. The wrapper and these checks need it: "
+    "install the package python3 (not python3-minimal, which has no json)."
+}
+
+# stdin is one JSON object. The shared module gets the name that it has here, so that a program imports it
+# alike in both places.
+_PRELUDE = "deploys.host.remote.prelude"
+_BOOTSTRAP = """
+import json, sys, types
+sent = json.load(sys.stdin)
+names = sent["prelude_name"].split(".")
+for count in range(1, len(names) + 1):
+    name = ".".join(names[:count])
+    sys.modules[name] = types.ModuleType(name)
+exec(compile(sent["prelude"], "prelude", "exec"), sys.modules[sent["prelude_name"]].__dict__)
+exec(compile(sent["program"], sys.argv[1], "exec"), {"__name__": "__main__", "INPUT": sent["task"]})
+"""
+
+
+@cache
+def _source(program: str) -> str:
+    return (Path(__file__).parent / "remote" / f"{program}.py").read_text(encoding="utf-8")
+
+
+def shell_line(program: str, seconds: int) -> str:
+    """The command that runs a program; it and what it started are killed when the time is over.
+
+    Args:
+        program: the name of a file in `remote/`, without its ending.
+        seconds: the time limit. pyinfra's own `_timeout` would leave the program running on the host.
+    """
+    return (
+        f"if {PYTHON} -I -c 'import json, sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then "
+        f"timeout -k 5 {seconds} {PYTHON} -I -c {shlex.quote(_BOOTSTRAP)} {program}; "
+        f"else cat >/dev/null; echo {shlex.quote(json.dumps(NO_PYTHON))}; fi"
+    )
+
+
+def stdin_for(program: str, task: Mapping[str, Any]) -> str:
+    """What `shell_line` reads: one JSON object of the task, the program and the module that it imports."""
+    sent = {
+        "task": task,
+        "program": _source(program),
+        "prelude": _source("prelude"),
+        "prelude_name": _PRELUDE,
+    }
+    return json.dumps(sent)
+
+
+def answer(output: list[str]) -> dict[str, Any]:
+    """The JSON object that a program printed; anything else becomes an `error` in the same shape."""
+    text = "\n".join(output).strip()
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if isinstance(value, dict):
+        return value
+    return {
+        "error": f"the host gave no answer, it was stopped or died: {text[-500:] or 'it printed nothing'}"
+    }
+
+
+class JsonCommand(StringCommand):
+    """A pyinfra command that prints one JSON object and keeps it in `result`.
+
+    An answer with `error` fails the operation on this host alone, with that sentence and no trace. A fact in
+    its
+    place would go on with a default (pyinfra 3.10, api/facts.py), an exception would stop the whole fleet.
+    """
+
+    result: Mapping[str, Any] = {}
+
+    @override
+    def execute(self, state: State, host: Host, connector_arguments: ConnectorArguments) -> Any:
+        status, output = super().execute(state, host, connector_arguments)
+        self.result = answer(output.stdout_lines)
+        error = self.result.get("error")
+        if error is None and status:
+            return True, output
+        host.log_styled(str(error or f"'{self}' failed: {output.stderr.strip()[-500:]}"), fg="red")
+        # Nothing of the output: pyinfra prints a failed command's output, and the sentence has just been
+        # said.
+        return False, type(output)([])
+
+
+class RemoteProgram(JsonCommand):
+    """A pyinfra command that runs a program out of `remote/`."""
+
+    def __init__(self, program: str, task: Mapping[str, Any], seconds: int) -> None:
+        super().__init__(shell_line(program, seconds), _stdin=stdin_for(program, task))

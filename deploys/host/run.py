@@ -1,0 +1,67 @@
+"""One host's way through a site run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pyinfra import host
+
+from deploys.host import inventory, snapshot
+from deploys.model.applied import Applied, AppliedRelease, RuntimeProbe
+from deploys.model.plan import Plan, Refusal, plan
+
+if TYPE_CHECKING:
+    from deploys.model.settings import Settings
+    from deploys.model.snapshot import HostSnapshot
+    from deploys.model.sources import Sources
+
+
+@dataclass
+class HostRun:
+    """What is known of a host in this run.
+
+    Attributes:
+        looked: the host as it was before anything was changed; None where it could not be looked at.
+        tree: digest of the installed gVisor release, once it is installed.
+        probe: what its runsc does, once it was tried.
+    """
+
+    settings: Settings
+    sources: Sources
+    looked: HostSnapshot | None
+    plan: Plan
+    tree: str | None = field(default=None)
+    probe: RuntimeProbe | None = field(default=None)
+
+    @property
+    def snapshot(self) -> HostSnapshot:
+        """The look at the host; a host without one was refused before anybody asks for it."""
+        if self.looked is None:
+            raise LookupError("a host that gave no snapshot was not refused")
+        return self.looked
+
+    @property
+    def gvisor(self) -> AppliedRelease | None:
+        """The release that is installed, with its tree and probe as far as they are known."""
+        if self.tree is None:
+            return None
+        return AppliedRelease(release=self.settings.gvisor_release, tree=self.tree, probe=self.probe)
+
+
+def look() -> HostRun:
+    """Settings, one look, and the plan for the current host. All settings of all hosts are checked first."""
+    settings, sources = inventory.checked(host.name)
+    seen = snapshot.take()
+    if isinstance(seen, Refusal):
+        return HostRun(settings, sources, None, Plan(refusals=(seen,)))
+    planned = plan(settings, seen, sources)
+    before = Applied.read(seen.applied).gvisor if planned.release is None else None
+    return HostRun(
+        settings,
+        sources,
+        seen,
+        planned,
+        tree=before.tree if before is not None else None,
+        probe=before.probe if before is not None else None,
+    )

@@ -1,0 +1,74 @@
+"""One look at a host: one program, one round trip."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+from pyinfra import host
+from pyinfra.api import FactBase
+from typing_extensions import override
+
+from deploys.host.remote_program import answer, shell_line, stdin_for
+from deploys.model import paths
+from deploys.model.plan import Refusal
+from deploys.model.snapshot import HostSnapshot
+from deploys.model.versions import TOOLKIT_PACKAGES
+
+_PROGRAM = "snapshot_probe"
+_SECONDS = 120
+_TASK = {
+    "files": [
+        paths.MODULES_LOAD,
+        paths.APT_KEYRING,
+        paths.APT_SOURCE,
+        paths.LAUNCHER,
+        paths.ADMIN_COMMAND,
+        paths.WRAPPER_SETTINGS,
+        paths.WRAPPER_LOGROTATE,
+        paths.DEVICES_CSV,
+        paths.DRIVERS_CSV,
+        paths.TOOLKIT_CONFIG,
+        paths.DAEMON_JSON,
+        paths.APPLIED,
+    ],
+    "links": [paths.GVISOR_CURRENT, paths.WRAPPER_CURRENT],
+    "tree_roots": [paths.GVISOR_DIR, paths.WRAPPER_DIR],
+    "packages": list(TOOLKIT_PACKAGES),
+    "disk": [paths.GVISOR_DIR, paths.STATE_DIR],
+    "applied": paths.APPLIED,
+    "proc_driver": paths.PROC_DRIVER,
+}
+
+
+class SnapshotProbe(FactBase[dict[str, Any]]):
+    """The probe's answer as it came. It is never taken for a snapshot unread: see `take`."""
+
+    @override
+    def command(self) -> str:
+        return shell_line(_PROGRAM, _SECONDS)
+
+    @override
+    def process(self, output: list[str]) -> dict[str, Any]:
+        return answer(output)
+
+    @staticmethod
+    @override
+    def default() -> dict[str, Any]:
+        return answer([])
+
+
+def take() -> HostSnapshot | Refusal:
+    """Look at the current host; a host that gives no usable answer is a refusal, and stops nobody else."""
+    found = host.get_fact(SnapshotProbe, _stdin=stdin_for(_PROGRAM, _TASK))
+    if "error" in found:
+        return Refusal(str(found["error"]).rstrip("."), "Repair that, and run again.")
+    try:
+        return HostSnapshot.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return Refusal(
+            f"the probe's answer has {first['input']!r} at {where}: {first['msg']}",
+            "This is a fault of nvproxy-fleet; please report it with this sentence.",
+        )

@@ -1,0 +1,38 @@
+"""Every path on a host that this project writes or relies on, once."""
+
+from __future__ import annotations
+
+GVISOR_DIR = "/opt/gvisor"
+GVISOR_CURRENT = f"{GVISOR_DIR}/current"
+RUNSC = f"{GVISOR_CURRENT}/runsc"
+
+WRAPPER_DIR = "/opt/nvproxy-wrapper"
+WRAPPER_CURRENT = f"{WRAPPER_DIR}/current"
+LAUNCHER = "/usr/local/bin/nvproxy-runsc"
+ADMIN_COMMAND = "/usr/local/bin/nvproxy-wrapper"
+WRAPPER_SETTINGS = "/etc/nvproxy-wrapper/settings.json"
+WRAPPER_LOGROTATE = "/etc/logrotate.d/nvproxy-wrapper"
+DECISION_LOG = "/var/log/nvproxy-wrapper/decisions.jsonl"
+
+STATE_DIR = "/var/lib/nvproxy-fleet"
+APPLIED = f"{STATE_DIR}/applied.json"
+BACKUP_DIR = f"{STATE_DIR}/backup"
+STAGING_DIR = f"{STATE_DIR}/staging"
+VERIFY_DIR = f"{STATE_DIR}/verify"
+LOCK = "/run/nvproxy-fleet.lock"
+
+SHIM = "/usr/bin/nvidia-container-runtime"
+TOOLKIT_CONFIG = "/etc/nvidia-container-runtime/config.toml"
+CSV_DIR = "/etc/nvidia-container-runtime/host-files-for-container.d"
+# The shim reads only files of these names in CSV_DIR and ignores any other without a word
+# (nvidia-container-toolkit v1.20.0, internal/modifier/csv.go, BaseFilesOnly).
+DEVICES_CSV = f"{CSV_DIR}/devices.csv"
+DRIVERS_CSV = f"{CSV_DIR}/drivers.csv"
+
+APT_KEYRING = "/etc/apt/keyrings/nvidia-container-toolkit.asc"
+APT_SOURCE = "/etc/apt/sources.list.d/nvidia-container-toolkit.sources"
+
+DAEMON_JSON = "/etc/docker/daemon.json"
+MODULES_LOAD = "/etc/modules-load.d/nvproxy-fleet.conf"
+
+PROC_DRIVER = "/proc/driver/nvidia"

@@ -1,0 +1,231 @@
+"""What an inventory may say about a host, checked whole before any host is touched."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from deploys.model.versions import AUTO_FLOOR, GVISOR_RELEASE, TOOLKIT_FLOOR, DriverVersion, ToolkitVersion
+
+TOOLKIT_KEY = Path(__file__).parents[2] / "templates" / "keys" / "nvidia-container-toolkit.asc"
+
+
+class SettingsError(ValueError):
+    """One or more settings of a host are wrong; `str()` is the text for the operator, a line per setting."""
+
+
+class ToolkitMode(StrEnum):
+    """The supported modes of nvidia-container-runtime (nvidia-container-toolkit v1.20.0, factory.go)."""
+
+    CSV = "csv"
+    AUTO = "auto"
+
+
+class Architecture(StrEnum):
+    """Machine names as `uname -m` and gVisor's download addresses write them."""
+
+    X86_64 = "x86_64"
+    AARCH64 = "aarch64"
+
+
+class Capability(StrEnum):
+    """Driver capabilities that nvproxy knows (gVisor 20260817, pkg/sentry/devices/nvproxy/nvconf)."""
+
+    COMPUTE = "compute"
+    UTILITY = "utility"
+    GRAPHICS = "graphics"
+    VIDEO = "video"
+    FABRIC_IMEX_MGMT = "fabric-imex-mgmt"
+    PROFILING = "profiling"
+    RDMA = "rdma"
+
+
+def _text(value: Any) -> Any:
+    """`pyinfra --data gvisor_release=20260905` arrives as a number, since pyinfra reads --data as JSON."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/[^\s]*)?$")]
+AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00\n]*$")]
+Sha512 = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
+Command = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Settings(BaseModel):
+    """The settings of one host; a field's description is what an operator reads when its value is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    gvisor_release: Text = Field(description="a release date of gVisor like 20260905 or 20260905.1")
+    gvisor_sha512: Mapping[Architecture, Sha512] = Field(
+        description="the sha512 (128 hex digits) of gvisor.tar.bz2 by architecture, as in {'x86_64': '…'}"
+    )
+    gvisor_url: Url = Field(
+        default="https://storage.googleapis.com/gvisor/releases/release",
+        description="the address below which <release>/<arch>/gvisor.tar.bz2 lies",
+    )
+    toolkit_version: Text = Field(
+        default="1.20.0-1",
+        description=f"a package version of the NVIDIA Container Toolkit from {TOOLKIT_FLOOR} on",
+    )
+    toolkit_repository_url: Url = Field(
+        default="https://nvidia.github.io/libnvidia-container/stable",
+        description="the address below which deb/<arch>/ lies",
+    )
+    toolkit_key: Path = Field(
+        default=TOOLKIT_KEY,
+        description="a file on this machine with the repository's ASCII-armoured public key",
+    )
+    toolkit_mode: ToolkitMode = Field(default=ToolkitMode.AUTO, description="csv or auto")
+    runtime_name: str = Field(
+        default="nvidia",
+        pattern=r"^[a-z0-9][a-z0-9_.-]*$",
+        description="the name of the Docker runtime, as in docker run --runtime=nvidia",
+    )
+    runsc_args: tuple[str, ...] = Field(
+        default=(), description="a list of runsc's global flags, each beginning with -"
+    )
+    driver_version: Text | None = Field(
+        default=None,
+        description="a driver version like 570.124.06 that runsc takes for granted "
+        "(--nvproxy-driver-version); only for hosts whose driver cannot be asked",
+    )
+    allowed_capabilities: tuple[Capability, ...] = Field(
+        default=(Capability.UTILITY, Capability.COMPUTE),
+        description=f"a list out of {', '.join(Capability)}",
+    )
+    trusted_hooks: tuple[AbsolutePath, ...] = Field(
+        default=("/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"), description="a list of absolute paths"
+    )
+    host_prep: tuple[Command, ...] = Field(
+        default=(
+            (
+                "/usr/bin/nvidia-ctk",
+                "system",
+                "create-device-nodes",
+                "--control-devices",
+                "--load-kernel-modules",
+            ),
+        ),
+        description="a list of commands, each a list that begins with an absolute path",
+    )
+    allow_user_annotations: bool = Field(default=False, description="true or false")
+    drop_update_ldcache: bool = Field(default=False, description="true or false")
+    kernel_modules: tuple[str, ...] = Field(
+        default=("nvidia", "nvidia-uvm"), description="a list of kernel modules to load at boot"
+    )
+    verify_image: str | None = Field(
+        default=None,
+        description="an image that is on the host or that it can pull, with sh, ls, cat and dmesg; "
+        "left out, a small one is made of the host's own programs",
+    )
+    report_dir: Path = Field(
+        default=Path("reports"), description="a directory on this machine for the reports"
+    )
+
+    @field_validator("gvisor_release")
+    @classmethod
+    def _release_is_dated(cls, value: str) -> str:
+        # `latest` is refused on purpose: it changes under a fleet, and no hash can be pinned for it.
+        if GVISOR_RELEASE.fullmatch(value) is None:
+            raise ValueError
+        return value
+
+    @field_validator("toolkit_version")
+    @classmethod
+    def _toolkit_is_safe(cls, value: str) -> str:
+        if ToolkitVersion.parse(value) < TOOLKIT_FLOOR:
+            raise ValueError("older versions let containers out (CVE-2025-23266, CVE-2025-23267)")
+        return value
+
+    @field_validator("driver_version")
+    @classmethod
+    def _driver_is_a_version(cls, value: str | None) -> str | None:
+        return None if value is None else str(DriverVersion.parse(value))
+
+    @field_validator("runsc_args")
+    @classmethod
+    def _runsc_args_are_flags(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # A word without a dash would be taken by runsc for the subcommand.
+        if any(not word.startswith("-") or "\0" in word for word in value):
+            raise ValueError
+        return value
+
+    @field_validator("host_prep")
+    @classmethod
+    def _host_prep_is_absolute(cls, value: tuple[Command, ...]) -> tuple[Command, ...]:
+        if any(not command[0].startswith("/") for command in value):
+            raise ValueError
+        return value
+
+    @model_validator(mode="after")
+    def _auto_has_one_meaning(self) -> Self:
+        # Up to 1.17 `auto` meant legacy on such hosts, which gives containers their GPUs by another way altogether.
+        if self.toolkit_mode is ToolkitMode.AUTO and self.toolkit < AUTO_FLOOR:
+            raise ValueError(
+                f"toolkit_mode = 'auto' needs toolkit_version {AUTO_FLOOR} or later, not {self.toolkit_version}: "
+                "before, auto meant legacy. Set toolkit_mode to csv, or take a later toolkit_version."
+            )
+        return self
+
+    @property
+    def toolkit(self) -> ToolkitVersion:
+        """The toolkit's version, parsed."""
+        return ToolkitVersion.parse(self.toolkit_version)
+
+    @property
+    def runsc_flags(self) -> tuple[str, ...]:
+        """The global flags that every call of runsc gets."""
+        forced = () if self.driver_version is None else (f"--nvproxy-driver-version={self.driver_version}",)
+        return (*self.runsc_args, *forced)
+
+    @classmethod
+    def from_data(cls, host: str, data: Mapping[str, Any], others: Collection[str]) -> Settings:
+        """Settings out of a host's inventory data.
+
+        Args:
+            host: the host's name, for the error's text.
+            data: all of the host's data as pyinfra merged it.
+            others: keys that belong to pyinfra itself (connector data); those that begin with `_` do too.
+
+        Raises:
+            SettingsError: a key is unknown, a value is not allowed, or a key is missing.
+        """
+        mine = {key: value for key, value in data.items() if key not in others and not key.startswith("_")}
+        try:
+            return cls.model_validate(mine)
+        except ValidationError as error:
+            lines = [_explain(host, dict(detail), cls) for detail in error.errors()]
+            raise SettingsError("\n".join(lines)) from None
+
+
+def _explain(host: str, detail: dict[str, Any], model: type[Settings]) -> str:
+    key = str(detail["loc"][0]) if detail["loc"] else ""
+    where = f"host {host}: setting {key}"
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, model.model_fields, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Known are: {', '.join(model.model_fields)}."
+        return f"{where} = {detail['input']!r} is unknown. {hint}"
+    if not key:
+        return f"host {host}: {detail['msg'].removeprefix('Value error, ')}"
+    allowed = model.model_fields[key].description
+    if detail["type"] == "missing":
+        return f"{where} is missing. It must be {allowed}."
+    own_words = detail["msg"].removeprefix("Value error, ") if detail["type"] == "value_error" else ""
+    because = f" ({own_words})" if own_words.strip() else ""
+    at = "".join(f"[{part!r}]" for part in detail["loc"][1:])
+    return f"{where}{at} = {detail['input']!r} is not allowed{because}. It must be {allowed}."

@@ -1,0 +1,112 @@
+"""What one look at a host shows: parsed from the JSON that `host/remote/snapshot_probe.py` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Part(BaseModel):
+    # Strict on purpose: the probe is ours, so a shape that differs is a fault of ours, not of the host.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OperatingSystem(_Part):
+    """From `/etc/os-release` and uname."""
+
+    id: str
+    id_like: tuple[str, ...]
+    version: str
+    name: str
+    kernel: str
+    machine: str
+    systemd: bool
+
+
+class Gpu(_Part):
+    """One GPU of `/proc/driver/nvidia/gpus`, in PCI order, which is NVML's order.
+
+    The minor is not the index: the driver numbers minors as it binds devices (google/gvisor issue 9389).
+    """
+
+    pci: str
+    uuid: str | None
+    minor: int | None
+    model: str | None
+
+
+class DeviceNode(_Part):
+    """A node below `/dev` whose name begins with `nvidia`; `kind` is `c`, `b` or `-`."""
+
+    path: str
+    kind: str
+    major: int
+    minor: int
+    mode: int
+
+
+class Driver(_Part):
+    """The loaded kernel driver and the user-space files of the same version.
+
+    `links` are the names by which programs load the libraries, as in `libcuda.so.1`.
+    """
+
+    version: str | None
+    libraries: tuple[str, ...]
+    links: tuple[str, ...]
+    programs: tuple[str, ...]
+
+
+class Engine(_Part):
+    """Docker, as its own daemon answers; `runtimes` are the ones that are really loaded (name to path)."""
+
+    client: str | None
+    daemon: str | None
+    version: str | None
+    running: bool
+    error: str | None
+    can_validate: bool
+    runtimes: Mapping[str, str]
+    default_runtime: str | None
+
+
+class ManagedFile(_Part):
+    """A file that this project writes, as it is now. `text` is null where it is too large or not UTF-8."""
+
+    sha256: str
+    mode: int
+    owner: int
+    group: int
+    is_link: bool
+    text: str | None
+
+
+class HostSnapshot(_Part):
+    """Everything that a plan for a host is made from.
+
+    Attributes:
+        python: version of `/usr/bin/python3` as (major, minor, micro).
+        uid: whom the probe ran as; 0 is needed.
+        disk_free: bytes free for root, by path.
+        packages: installed version by name, of the packages that this project cares for.
+        files: by path; a path that is not there is not in it.
+        links: target by path, for the links `current`.
+        trees: installed versions below the versioned directories: directory to the hash of its content.
+        applied: what the last run recorded in `applied.json`, or null.
+    """
+
+    python: tuple[int, int, int]
+    uid: int
+    os: OperatingSystem
+    disk_free: Mapping[str, int]
+    driver: Driver
+    gpus: tuple[Gpu, ...]
+    nodes: tuple[DeviceNode, ...]
+    packages: Mapping[str, str]
+    engine: Engine
+    files: Mapping[str, ManagedFile]
+    links: Mapping[str, str]
+    trees: Mapping[str, str]
+    applied: Mapping[str, Any] | None

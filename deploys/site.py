@@ -1,0 +1,23 @@
+"""Converge a host, from top to bottom: `pyinfra inventories/example.py deploys/site.py`."""
+
+from deploys.host.run import look
+from deploys.steps.device_specs import device_specs
+from deploys.steps.docker import docker
+from deploys.steps.gvisor import gvisor
+from deploys.steps.kernel import kernel
+from deploys.steps.preflight import preflight
+from deploys.steps.runtime_config import runtime_config
+from deploys.steps.toolkit import toolkit
+from deploys.steps.verify import verify
+from deploys.steps.wrapper import wrapper
+
+run = look()
+preflight(run=run)
+kernel(run=run)
+toolkit(run=run)
+gvisor(run=run)
+wrapper(run=run)
+device_specs(run=run)
+runtime_config(run=run)
+docker(run=run)
+verify(run=run)

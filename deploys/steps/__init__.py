@@ -1,0 +1,1 @@
+"""One pyinfra deploy per thing that is put on a host."""

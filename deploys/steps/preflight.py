@@ -1,0 +1,27 @@
+"""May this host be converged? What can fail for a reason outside of the run fails here, before any change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyinfra.api import deploy
+
+from deploys.host import operations
+
+if TYPE_CHECKING:
+    from deploys.host.run import HostRun
+
+
+@deploy("Preflight")
+def preflight(run: HostRun) -> None:
+    """Refuse the host, or fetch and check everything that will be installed."""
+    operations.refused(name="May this host be converged?", run=run)
+    operations.staged(name="Fetch and check what will be installed", run=run)
+
+
+@deploy("Preflight")
+def inspect(run: HostRun) -> None:
+    """As `preflight`, with what was fetched thrown away again, and the plan printed."""
+    operations.refused(name="May this host be converged?", run=run)
+    operations.staged(name="Can everything be fetched, and does it fit?", run=run, keep=False)
+    operations.planned(name="What a run would change", run=run)

@@ -1,0 +1,24 @@
+"""An inventory to copy: your hosts, in the groups whose settings stand in `group_data/`.
+
+    pyinfra inventories/example.py deploys/preflight.py     look, change nothing
+    pyinfra inventories/example.py deploys/site.py          converge and verify
+    pyinfra inventories/example.py deploys/verify.py        verify again, any time
+
+Every setting, its default and what it may be: docs/settings.md.
+"""
+
+# Pin the release and its hash here once, for all hosts. The hash is published beside the file:
+#   curl -fsSL https://storage.googleapis.com/gvisor/releases/release/20260905/x86_64/gvisor.tar.bz2.sha512
+_GVISOR = {
+    "gvisor_release": "20260905",
+    "gvisor_sha512": {"x86_64": "REPLACE-BY-THE-128-HEX-DIGITS"},
+}
+
+# Discrete GPUs on x86_64: containers get the GPUs that they ask for, one or many.
+auto = [
+    ("gpu-1.example.org", {**_GVISOR, "ssh_user": "admin"}),
+    ("gpu-2.example.org", {**_GVISOR, "ssh_user": "admin"}),
+]
+
+# Hosts on which the toolkit takes devices and libraries from CSV files (mode csv).
+csv = []

@@ -1,0 +1,3 @@
+"""Hosts whose containers get what the CSV files name."""
+
+toolkit_mode = "csv"

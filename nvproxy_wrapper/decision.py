@@ -1,0 +1,111 @@
+"""What the wrapper's parts hand each other: a rule's action, a refusal, and the whole decision about one spec.
+
+Plain classes, not dataclasses: `import dataclasses` costs more than the whole rewrite (it pulls in `re` and `inspect`).
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
+    """A GPU container that must not start: what is wrong, where, and what to do.
+
+    Attributes:
+        rule: id of the rule that refuses, as in `catalogue`.
+        message: what is wrong, with the value, and where.
+        remedy: what to do about it.
+        host_prep_may_help: whether modules loaded and nodes made on the host could turn it into a yes.
+    """
+
+    def __init__(self, rule: str, message: str, remedy: str, *, host_prep_may_help: bool = False) -> None:
+        super().__init__(rule, message, remedy)
+        self.rule = rule
+        self.message = message
+        self.remedy = remedy
+        self.host_prep_may_help = host_prep_may_help
+
+    def sentence(self) -> str:
+        """The one sentence for the error stream and the runtime's log: Docker shows it to its user as it is."""
+        return f"nvproxy-wrapper: {self.message} ({self.rule}). {self.remedy}"
+
+    def as_json(self) -> dict[str, str]:
+        """The object that `rewrite` prints and `explain` carries."""
+        return {"rule": self.rule, "message": self.message, "remedy": self.remedy}
+
+
+class Action:
+    """One thing that a rule did to the spec: `explain` prints these, the decision log counts them."""
+
+    __slots__ = ("rule", "target", "what", "why")
+
+    def __init__(self, rule: str, target: str, what: str, why: str) -> None:
+        self.rule = rule
+        self.target = target
+        self.what = what
+        self.why = why
+
+    def as_json(self) -> dict[str, str]:
+        """The object under `actions` in `explain --format json`."""
+        return {"rule": self.rule, "target": self.target, "what": self.what, "why": self.why}
+
+
+class Decision:
+    """The answer about one spec.
+
+    Attributes:
+        spec_class: one of none, legacy, csv, cdi, jit-cdi, device-plugin, mixed.
+        evidence: sentences that say from which hook, device or variable the class was told.
+        gpu_requested: whether this container asks for a GPU.
+        requested: "all", "none", the ids as they were written, or None where nothing names any.
+        devices: `/dev` paths in `linux.devices` after the rewrite, in the spec's order.
+        gpus: minors among `devices`, ascending.
+        actions: what the rules did, in the order in which they did it.
+        refusal: set where the container must not start; then `spec` is the one that was given.
+        spec: the rewritten spec. The object that was given is never changed.
+        changed: whether `spec` differs from what was given; when false, the bundle's bytes stay as they are.
+        runsc_flags: flags to put before the caller's own arguments, `--nvproxy` for GPU containers.
+    """
+
+    __slots__ = (
+        "actions",
+        "changed",
+        "devices",
+        "evidence",
+        "gpu_requested",
+        "gpus",
+        "refusal",
+        "requested",
+        "runsc_flags",
+        "spec",
+        "spec_class",
+    )
+
+    def __init__(  # noqa: PLR0913 - a record
+        self,
+        *,
+        spec_class: str,
+        evidence: list[str],
+        gpu_requested: bool,
+        requested: str | list[str] | None,
+        devices: list[str],
+        gpus: list[int],
+        actions: list[Action],
+        refusal: Refusal | None,
+        spec: dict[str, Any],
+        changed: bool,
+        runsc_flags: list[str],
+    ) -> None:
+        self.spec_class = spec_class
+        self.evidence = evidence
+        self.gpu_requested = gpu_requested
+        self.requested = requested
+        self.devices = devices
+        self.gpus = gpus
+        self.actions = actions
+        self.refusal = refusal
+        self.spec = spec
+        self.changed = changed
+        self.runsc_flags = runsc_flags
