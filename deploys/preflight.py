@@ -1,4 +1,4 @@
-"""May these hosts be converged? `pyinfra inventories/example.py deploys/preflight.py` looks, and changes nothing."""
+"""Look, change nothing: `pyinfra inventories/example.py deploys/preflight.py`."""
 
 from deploys.host.run import look
 from deploys.steps.preflight import inspect

@@ -14,8 +14,7 @@ if not _STATE.is_file():
     )
 _LAB = json.loads(_STATE.read_text(encoding="utf-8"))
 
-# The newest release of the lab's mirror, unless NVPROXY_LAB_GVISOR names another one.
-_RELEASE = os.environ.get("NVPROXY_LAB_GVISOR", max(_LAB["mirror"]["gvisor_releases"]))
+_RELEASE = max(_LAB["mirror"]["gvisor_releases"])
 
 
 def _data(host: dict) -> dict:
@@ -33,7 +32,6 @@ def _data(host: dict) -> dict:
         "toolkit_key": _LAB["mirror"]["toolkit_key"],
         # The lab has no kernel driver that runsc could ask.
         "driver_version": host["driver_version"],
-        **_LAB.get("data", {}).get(host["address"], {}),
     }
 
 

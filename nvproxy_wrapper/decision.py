@@ -1,6 +1,7 @@
-"""What the wrapper's parts hand each other: a rule's action, a refusal, and the whole decision about one spec.
+"""What the wrapper's parts hand each other: actions, a refusal, the whole decision about one spec.
 
-Plain classes, not dataclasses: `import dataclasses` costs more than the whole rewrite (it pulls in `re` and `inspect`).
+Plain classes, not dataclasses: `import dataclasses` costs more than the whole rewrite (it pulls in `re` and
+`inspect`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
         self.host_prep_may_help = host_prep_may_help
 
     def sentence(self) -> str:
-        """The one sentence for the error stream and the runtime's log: Docker shows it to its user as it is."""
+        """What the error stream and the runtime's log get; Docker shows it to its user as it is."""
         return f"nvproxy-wrapper: {self.message} ({self.rule}). {self.remedy}"
 
     def as_json(self) -> dict[str, str]:

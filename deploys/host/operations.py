@@ -14,13 +14,15 @@ from pyinfra.api import FunctionCommand, StringCommand, operation
 
 from deploys.host.remote_program import JsonCommand, RemoteProgram
 from deploys.model import paths
-from deploys.model.applied import Applied, RuntimeProbe
+from deploys.model.applied import Applied, Before, RuntimeProbe
 from deploys.model.plan import (
     DesiredFile,
     FileChange,
     LinkChange,
+    Refusal,
     Step,
     applied_after,
+    desired_files,
     driver_refusal,
     file_change,
     removal_of_runtime,
@@ -38,6 +40,13 @@ if TYPE_CHECKING:
     from deploys.model.plan import EngineChange
 
     Commands = Generator[PyinfraCommand, None, None]
+
+
+class RunscProbe(JsonCommand):
+    """`nvproxy-wrapper probe`, which says in its own member why it could not tell whether hooks run."""
+
+    error_key = "why_not_told"
+
 
 STAGED_RELEASE = f"{paths.STAGING_DIR}/gvisor"
 STAGED_PACKAGES = f"{paths.STAGING_DIR}/apt/archives"
@@ -61,7 +70,7 @@ def _fail(sentences: Sequence[str]) -> FunctionCommand:
 
 def _files(changes: Sequence[FileChange]) -> list[dict[str, Any]]:
     return [
-        {"path": change.path, "text": change.text, "mode": change.mode, "keep": change.ours}
+        {"path": change.path, "text": change.text, "mode": change.mode, "original": change.original}
         for change in changes
     ]
 
@@ -90,6 +99,16 @@ def refused(run: HostRun) -> Commands:
         host.noop("nothing stands against it")
         return
     yield _fail([str(refusal) for refusal in run.plan.refusals])
+
+
+@operation()
+def remembered(run: HostRun) -> Commands:
+    """Write down how the host was before the first run, once, before anything is changed."""
+    if run.plan.empty or Before.read(run.snapshot) is not None:
+        host.noop("it is written down, or nothing will be changed")
+        return
+    text = Before.of(run.snapshot).text()
+    yield put_files([FileChange(paths.BEFORE, text, 0o644, "not there", original=False)])
 
 
 @operation()
@@ -211,7 +230,7 @@ def runsc_tried(run: HostRun) -> Commands:
             host.noop("runsc was tried, and is the current one")
         return
     runsc = f"{paths.GVISOR_DIR}/{run.settings.gvisor_release}/runsc"
-    command = JsonCommand(f"timeout -k 5 180 {paths.ADMIN_COMMAND} probe --format json {runsc}")
+    command = RunscProbe(f"timeout -k 5 180 {paths.ADMIN_COMMAND} probe {runsc} --format json")
     yield command
     try:
         run.probe = RuntimeProbe.model_validate(command.result)
@@ -238,7 +257,7 @@ def engine_task(change: EngineChange, runtime_path: str | None) -> dict[str, Any
     return {
         "path": paths.DAEMON_JSON,
         "text": change.file.text if change.file is not None else None,
-        "ours": bool(change.file is not None and change.file.ours),
+        "original": bool(change.file is not None and change.file.original),
         "backup": paths.BACKUP_DIR,
         "runtime": change.runtime,
         "runtime_path": runtime_path,
@@ -255,10 +274,10 @@ def recorded(run: HostRun) -> Commands:
         return
     text = applied_after(run.settings, run.snapshot, run.sources, run.gvisor).text()
     there = run.snapshot.files.get(paths.APPLIED)
-    if there is not None and there.text == text:
+    if there is not None and there.text == text and not run.plan.fetches:
         host.noop("the record is right")
         return
-    change = FileChange(paths.APPLIED, text, 0o644, "the record differs", ours=None)
+    change = FileChange(paths.APPLIED, text, 0o644, "the record differs", original=False)
     yield put_files([change], remove=[paths.STAGING_DIR])
 
 
@@ -273,38 +292,50 @@ def planned(run: HostRun) -> Commands:
 
 @operation()
 def removed(run: HostRun) -> Commands:
-    """Put the host back as it was before the first run; refused while the runtime's containers run."""
+    """Put the host back as it was before the first run; refused while the runtime's containers run.
+
+    What would stop a site run does not stop this: a host whose driver is gone must be able to be left, too.
+    """
     if run.looked is None:
         yield _fail([str(refusal) for refusal in run.plan.refusals])
         return
-    applied = Applied.read(run.snapshot.applied)
-    if not applied.files:
-        host.noop("nothing of nvproxy-fleet is recorded on this host")
+    applied, before = Applied.read(run.snapshot), Before.read(run.snapshot)
+    if before is None:
+        host.noop("no run has changed this host")
         return
-    name = run.settings.runtime_name
-    running = RemoteProgram("containers_of_runtime", {"runtime": name}, seconds=120)
-    yield running
-    if running.result.get("containers"):
-        names = ", ".join(running.result["containers"])
-        yield _fail([f"containers of the runtime {name} are running: {names}. Stop them, and run again."])
+    change = removal_of_runtime(run.snapshot)
+    if isinstance(change, Refusal):
+        yield _fail([str(change)])
         return
-    change = removal_of_runtime(run.settings, run.snapshot)
+    if applied.runtime is not None:
+        running = RemoteProgram("containers_of_runtime", {"runtime": applied.runtime}, seconds=120)
+        yield running
+        if running.result.get("containers"):
+            names = ", ".join(running.result["containers"])
+            yield _fail(
+                [f"containers of the runtime {applied.runtime} are running: {names}. Stop them first."]
+            )
+            return
     if change is not None:
         yield RemoteProgram("docker_engine", engine_task(change, None), seconds=240)
-    yield RemoteProgram("removal", _removal_task(run, applied), seconds=900)
+    yield RemoteProgram("removal", _removal_task(run, applied, before), seconds=900)
 
 
-def _removal_task(run: HostRun, applied: Applied) -> dict[str, Any]:
+def _removal_task(run: HostRun, applied: Applied, before: Before) -> dict[str, Any]:
     there = [name for name in TOOLKIT_PACKAGES if name in run.snapshot.packages]
+    ours = desired_files(run.settings, run.snapshot, run.sources, run.probe)
     return {
         "held": there,
-        "packages": [name for name in there if name not in applied.packages_before],
-        "files": [path for path in applied.files if path != paths.DAEMON_JSON],
-        "directories": [
+        "packages": [name for name in there if name not in before.packages],
+        "files": sorted(
+            {*applied.files, *(file.path for file in ours), paths.WRAPPER_SETTINGS} - {paths.DAEMON_JSON}
+        ),
+        "links": [paths.GVISOR_CURRENT, paths.WRAPPER_CURRENT],
+        "directories": [*applied.directories, *run.snapshot.trees, paths.STATE_DIR],
+        "parents": [
             paths.GVISOR_DIR,
             paths.WRAPPER_DIR,
             str(PurePosixPath(paths.WRAPPER_SETTINGS).parent),
-            paths.STATE_DIR,
         ],
         "backup": paths.BACKUP_DIR,
     }

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pyinfra.api import StringCommand
 from typing_extensions import override
 
+from deploys.model import paths
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -32,14 +34,23 @@ NO_PYTHON = {
 # alike in both places.
 _PRELUDE = "deploys.host.remote.prelude"
 _BOOTSTRAP = """
-import json, sys, types
+import json, os, sys, types
 sent = json.load(sys.stdin)
 names = sent["prelude_name"].split(".")
 for count in range(1, len(names) + 1):
     name = ".".join(names[:count])
     sys.modules[name] = types.ModuleType(name)
-exec(compile(sent["prelude"], "prelude", "exec"), sys.modules[sent["prelude_name"]].__dict__)
-exec(compile(sent["program"], sys.argv[1], "exec"), {"__name__": "__main__", "INPUT": sent["task"]})
+prelude = sys.modules[sent["prelude_name"]].__dict__
+try:
+    exec(compile(sent["prelude"], "prelude", "exec"), prelude)
+    os.umask(0o022)
+    if sent["lock"]:
+        prelude["take_turn"](sent["lock"])
+    exec(compile(sent["program"], sys.argv[1], "exec"), {"__name__": "__main__", "INPUT": sent["task"]})
+except Exception as error:
+    fault = error if type(error).__name__ == "Fault" else "%s failed: %s: %s" % (
+        sys.argv[1], type(error).__name__, error)
+    print(json.dumps({"error": str(fault)}))
 """
 
 
@@ -62,10 +73,17 @@ def shell_line(program: str, seconds: int) -> str:
     )
 
 
-def stdin_for(program: str, task: Mapping[str, Any]) -> str:
-    """What `shell_line` reads: one JSON object of the task, the program and the module that it imports."""
+def stdin_for(program: str, task: Mapping[str, Any], lock: str | None = None) -> str:
+    """What `shell_line` reads: one JSON object of the task, the program and the module that it imports.
+
+    Args:
+        program: as for `shell_line`.
+        task: what the program's `main` is given.
+        lock: for a program that changes the host, the lock file that says whose turn it is.
+    """
     sent = {
         "task": task,
+        "lock": lock,
         "program": _source(program),
         "prelude": _source("prelude"),
         "prelude_name": _PRELUDE,
@@ -90,28 +108,30 @@ def answer(output: list[str]) -> dict[str, Any]:
 class JsonCommand(StringCommand):
     """A pyinfra command that prints one JSON object and keeps it in `result`.
 
-    An answer with `error` fails the operation on this host alone, with that sentence and no trace. A fact in
-    its
-    place would go on with a default (pyinfra 3.10, api/facts.py), an exception would stop the whole fleet.
+    An answer whose member `error_key` is set fails the operation on this host alone, with that sentence and no
+    trace. A fact in its place would go on with a default (pyinfra 3.10, api/facts.py), an exception would stop
+    the whole fleet.
     """
 
+    error_key = "error"
     result: Mapping[str, Any] = {}
 
     @override
     def execute(self, state: State, host: Host, connector_arguments: ConnectorArguments) -> Any:
         status, output = super().execute(state, host, connector_arguments)
         self.result = answer(output.stdout_lines)
-        error = self.result.get("error")
+        error = self.result.get("error") or self.result.get(self.error_key)
         if error is None and status:
             return True, output
-        host.log_styled(str(error or f"'{self}' failed: {output.stderr.strip()[-500:]}"), fg="red")
+        said = output.stderr.strip()[-500:]
+        host.log_styled(f"{error or 'the command failed'}{': ' + said if said else ''}", fg="red")
         # Nothing of the output: pyinfra prints a failed command's output, and the sentence has just been
         # said.
         return False, type(output)([])
 
 
 class RemoteProgram(JsonCommand):
-    """A pyinfra command that runs a program out of `remote/`."""
+    """A pyinfra command that runs a program out of `remote/` which changes the host."""
 
     def __init__(self, program: str, task: Mapping[str, Any], seconds: int) -> None:
-        super().__init__(shell_line(program, seconds), _stdin=stdin_for(program, task))
+        super().__init__(shell_line(program, seconds), _stdin=stdin_for(program, task, lock=paths.LOCK))

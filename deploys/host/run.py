@@ -52,11 +52,11 @@ class HostRun:
 def look() -> HostRun:
     """Settings, one look, and the plan for the current host. All settings of all hosts are checked first."""
     settings, sources = inventory.checked(host.name)
-    seen = snapshot.take()
+    seen = snapshot.take(settings, sources)
     if isinstance(seen, Refusal):
         return HostRun(settings, sources, None, Plan(refusals=(seen,)))
     planned = plan(settings, seen, sources)
-    before = Applied.read(seen.applied).gvisor if planned.release is None else None
+    before = Applied.read(seen).gvisor if planned.release is None else None
     return HostRun(
         settings,
         sources,

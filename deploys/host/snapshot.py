@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pyinfra import host
@@ -14,6 +14,10 @@ from deploys.model import paths
 from deploys.model.plan import Refusal
 from deploys.model.snapshot import HostSnapshot
 from deploys.model.versions import TOOLKIT_PACKAGES
+
+if TYPE_CHECKING:
+    from deploys.model.settings import Settings
+    from deploys.model.sources import Sources
 
 _PROGRAM = "snapshot_probe"
 _SECONDS = 120
@@ -31,12 +35,11 @@ _TASK = {
         paths.TOOLKIT_CONFIG,
         paths.DAEMON_JSON,
         paths.APPLIED,
+        paths.BEFORE,
     ],
     "links": [paths.GVISOR_CURRENT, paths.WRAPPER_CURRENT],
-    "tree_roots": [paths.GVISOR_DIR, paths.WRAPPER_DIR],
     "packages": list(TOOLKIT_PACKAGES),
     "disk": [paths.GVISOR_DIR, paths.STATE_DIR],
-    "applied": paths.APPLIED,
     "proc_driver": paths.PROC_DRIVER,
 }
 
@@ -58,9 +61,13 @@ class SnapshotProbe(FactBase[dict[str, Any]]):
         return answer([])
 
 
-def take() -> HostSnapshot | Refusal:
+def take(settings: Settings, sources: Sources) -> HostSnapshot | Refusal:
     """Look at the current host; a host that gives no usable answer is a refusal, and stops nobody else."""
-    found = host.get_fact(SnapshotProbe, _stdin=stdin_for(_PROGRAM, _TASK))
+    trees = [
+        f"{paths.GVISOR_DIR}/{settings.gvisor_release}",
+        f"{paths.WRAPPER_DIR}/{sources.wrapper.directory_name}",
+    ]
+    found = host.get_fact(SnapshotProbe, _stdin=stdin_for(_PROGRAM, {**_TASK, "trees": trees}))
     if "error" in found:
         return Refusal(str(found["error"]).rstrip("."), "Repair that, and run again.")
     try:

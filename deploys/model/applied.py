@@ -1,28 +1,45 @@
-"""What a run leaves on a host about itself: `/var/lib/nvproxy-fleet/applied.json`."""
+"""What runs leave on a host about themselves: `before.json`, written once, and `applied.json`, at each run's end."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from deploys.model import paths
+from deploys.model.versions import DriverVersion
+
+if TYPE_CHECKING:
+    from deploys.model.snapshot import HostSnapshot
 
 
-class _Part(BaseModel):
+def _driver(text: str) -> str:
+    DriverVersion.parse(text)
+    return text
+
+
+Driver = Annotated[str, AfterValidator(_driver)]
+
+
+class _Record(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
+    def text(self) -> str:
+        """The file's content; the same record is always the same text."""
+        return json.dumps(self.model_dump(), indent=1, sort_keys=True) + "\n"
 
-class RuntimeProbe(_Part):
+
+class RuntimeProbe(_Record):
     """What `nvproxy-wrapper probe` found out about a runsc by trying it."""
 
     hooks_run: bool
     flags: tuple[str, ...]
-    supported_drivers: tuple[str, ...]
+    supported_drivers: tuple[Driver, ...]
     version: str | None
 
 
-class AppliedRelease(_Part):
+class AppliedRelease(_Record):
     """The installed release of gVisor: its name, the digest of its directory, and what its runsc does."""
 
     release: str
@@ -30,27 +47,50 @@ class AppliedRelease(_Part):
     probe: RuntimeProbe | None
 
 
-class AppliedFile(_Part):
-    """A file as it was written; `check` compares it with what is there."""
+class AppliedFile(_Record):
+    """A file as it was written; `nvproxy-wrapper check` compares it with what is there."""
 
     sha256: str
 
 
-class Applied(_Part):
-    """The record. A host without one was never converged."""
+class Before(_Record):
+    """A host as it was before the first run changed it: what `remove` goes back to.
 
-    gvisor: AppliedRelease | None = None
-    files: Mapping[str, AppliedFile] = {}
-    packages_before: Mapping[str, str] = {}
+    Written before the first change and never again: a run that failed half way must not pass for what was there.
+    """
+
+    files: tuple[str, ...]
+    packages: dict[str, str]
 
     @classmethod
-    def read(cls, record: Mapping[str, Any] | None) -> Applied:
-        """The record as it was found; one that cannot be read counts as none, and is written anew."""
+    def of(cls, snapshot: HostSnapshot) -> Self:
+        """The record of a host that no run has changed yet."""
+        return cls(files=tuple(sorted(snapshot.files)), packages=dict(snapshot.packages))
+
+    @classmethod
+    def read(cls, snapshot: HostSnapshot) -> Self | None:
+        """The record that is on the host; None where there is none yet.
+
+        Raises:
+            ValueError: there is one that cannot be read. It must not be taken for none.
+        """
+        there = snapshot.files.get(paths.BEFORE)
+        return None if there is None else cls.model_validate_json(there.text or "")
+
+
+class Applied(_Record):
+    """What the last run that came to its end has put on the host."""
+
+    gvisor: AppliedRelease | None = None
+    runtime: str | None = None
+    directories: tuple[str, ...] = ()
+    files: dict[str, AppliedFile] = {}
+
+    @classmethod
+    def read(cls, snapshot: HostSnapshot) -> Self:
+        """The record that is on the host; one that cannot be read counts as none, and is written anew."""
+        there = snapshot.files.get(paths.APPLIED)
         try:
-            return cls.model_validate(record or {})
+            return cls() if there is None else cls.model_validate_json(there.text or "")
         except ValidationError:
             return cls()
-
-    def text(self) -> str:
-        """The file's content; the same record is always the same text."""
-        return json.dumps(self.model_dump(), indent=1, sort_keys=True) + "\n"

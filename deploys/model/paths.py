@@ -16,6 +16,7 @@ DECISION_LOG = "/var/log/nvproxy-wrapper/decisions.jsonl"
 
 STATE_DIR = "/var/lib/nvproxy-fleet"
 APPLIED = f"{STATE_DIR}/applied.json"
+BEFORE = f"{STATE_DIR}/before.json"
 BACKUP_DIR = f"{STATE_DIR}/backup"
 STAGING_DIR = f"{STATE_DIR}/staging"
 VERIFY_DIR = f"{STATE_DIR}/verify"
@@ -30,7 +31,8 @@ DEVICES_CSV = f"{CSV_DIR}/devices.csv"
 DRIVERS_CSV = f"{CSV_DIR}/drivers.csv"
 
 APT_KEYRING = "/etc/apt/keyrings/nvidia-container-toolkit.asc"
-APT_SOURCE = "/etc/apt/sources.list.d/nvidia-container-toolkit.sources"
+# The name that NVIDIA's own instructions give it: a second entry with another key is a conflict for apt.
+APT_SOURCE = "/etc/apt/sources.list.d/nvidia-container-toolkit.list"
 
 DAEMON_JSON = "/etc/docker/daemon.json"
 MODULES_LOAD = "/etc/modules-load.d/nvproxy-fleet.conf"

@@ -9,10 +9,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from deploys.model import daemon_json, device_specs, drivers, paths
-from deploys.model.applied import Applied, AppliedFile, AppliedRelease, RuntimeProbe
+from deploys.model.applied import Applied, AppliedFile, AppliedRelease, Before, RuntimeProbe
 from deploys.model.rendering import render
 from deploys.model.settings import Architecture
-from deploys.model.toolkit_config import config_toml
+from deploys.model.toolkit_config import config_toml, runtimes_of
 from deploys.model.versions import TOOLKIT_PACKAGES
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # The release, unpacked, is some 250 MB; staging holds it once more, and the packages some 30 MB.
 DISK_NEEDED = 1_000_000_000
 PYTHON_FLOOR = (3, 8)
+_SHIM_NAME = paths.SHIM.rsplit("/", 1)[-1]
 # Debian's architecture names by those of uname.
 _DEBIAN = {Architecture.X86_64: "amd64", Architecture.AARCH64: "arm64"}
 
@@ -52,13 +53,13 @@ class Refusal:
 
 @dataclass(frozen=True)
 class FileChange:
-    """A file to write. `ours`: whether a run of ours wrote what is there now; None where nothing is."""
+    """A file to write. `original`: what is there now was there before the first run."""
 
     path: str
     text: str
     mode: int
     why: str
-    ours: bool | None
+    original: bool
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def plan(settings: Settings, snapshot: HostSnapshot, sources: Sources) -> Plan:
     refusals = _refusals(settings, snapshot)
     if refusals:
         return Plan(refusals=tuple(refusals))
-    applied = Applied.read(snapshot.applied)
+    applied = Applied.read(snapshot)
     release = _release(settings, snapshot, applied)
     probe = applied.gvisor.probe if applied.gvisor is not None and release is None else None
     desired = desired_files(settings, snapshot, sources, probe)
@@ -193,12 +194,21 @@ def plan(settings: Settings, snapshot: HostSnapshot, sources: Sources) -> Plan:
         (Step.GVISOR, _link(snapshot, paths.GVISOR_CURRENT, f"{paths.GVISOR_DIR}/{settings.gvisor_release}")),
     )
     daemon_json_change = changes.pop(paths.DAEMON_JSON)[1]
+    packages = _packages(
+        settings, snapshot, sources, changes[paths.APT_SOURCE][1], changes[paths.APT_KEYRING][1]
+    )
+    if packages is not None and changes[paths.TOOLKIT_CONFIG][1] is None:
+        # The packages' own installation script writes config.toml anew (nvidia-ctk config --in-place).
+        text = config_toml(settings.toolkit_mode)
+        change = FileChange(paths.TOOLKIT_CONFIG, text, 0o644, "the packages rewrite it", original=False)
+        changes[paths.TOOLKIT_CONFIG] = (Step.RUNTIME_CONFIG, change)
+    refusals = _refusals_of_change(snapshot, fetches=packages is not None or release is not None)
+    if refusals:
+        return Plan(refusals=tuple(refusals))
     return Plan(
         refusals=(),
         kernel=_kernel(settings, snapshot),
-        packages=_packages(
-            settings, snapshot, sources, changes[paths.APT_SOURCE][1], changes[paths.APT_KEYRING][1]
-        ),
+        packages=packages,
         release=release,
         wrapper=_wrapper(snapshot, sources, wrapper_directory),
         engine=_engine(settings, snapshot, daemon_json_change),
@@ -230,7 +240,9 @@ def desired_files(
         ),
         DesiredFile(Step.WRAPPER, paths.LAUNCHER, launcher(settings), 0o755),
         DesiredFile(Step.WRAPPER, paths.ADMIN_COMMAND, admin_command(), 0o755),
-        DesiredFile(Step.WRAPPER, paths.WRAPPER_LOGROTATE, render("logrotate.j2", log=paths.DECISION_LOG)),
+        DesiredFile(
+            Step.WRAPPER, paths.WRAPPER_LOGROTATE, render("logrotate.j2", audit_log=paths.DECISION_LOG)
+        ),
         DesiredFile(Step.DEVICE_SPECS, paths.DEVICES_CSV, device_specs.devices_csv(snapshot)),
         DesiredFile(Step.DEVICE_SPECS, paths.DRIVERS_CSV, device_specs.drivers_csv(snapshot)),
         DesiredFile(Step.RUNTIME_CONFIG, paths.TOOLKIT_CONFIG, config_toml(settings.toolkit_mode)),
@@ -249,6 +261,9 @@ def desired_files(
 def _daemon_json_text(settings: Settings, snapshot: HostSnapshot) -> str:
     there = snapshot.files.get(paths.DAEMON_JSON)
     text = there.text if there is not None and there.text is not None else ""
+    former = Applied.read(snapshot).runtime
+    if former is not None and former != settings.runtime_name:
+        text = daemon_json.without_runtime(text, former)
     return daemon_json.with_runtime(text, settings.runtime_name, paths.SHIM)
 
 
@@ -267,10 +282,51 @@ def _refusals(settings: Settings, snapshot: HostSnapshot) -> list[Refusal]:
         _architecture(settings, snapshot),
         _docker(snapshot),
         _daemon_json(settings, snapshot),
+        _before(snapshot),
+        _containers(snapshot),
         _driver(settings, snapshot),
-        *(_disk(path, free) for path, free in snapshot.disk_free.items()),
     ]
     return [refusal for refusal in found if refusal is not None]
+
+
+def _refusals_of_change(snapshot: HostSnapshot, *, fetches: bool) -> list[Refusal]:
+    """What would stop a change, and does not matter to a host that is as it should be."""
+    found = [_disk(path, free) for path, free in snapshot.disk_free.items()] if fetches else []
+    return [refusal for refusal in found if refusal is not None]
+
+
+def _before(snapshot: HostSnapshot) -> Refusal | None:
+    try:
+        Before.read(snapshot)
+    except ValueError:
+        return Refusal(
+            f"{paths.BEFORE}, which says how this host was before the first run, cannot be read",
+            "Put it back from a backup of the host; without it, remove could not tell what is yours.",
+        )
+    return None
+
+
+def _containers(snapshot: HostSnapshot) -> Refusal | None:
+    """The shim reads config.toml on every call: containers of another runtime behind it could not be stopped."""
+    engine = snapshot.engine
+    config = snapshot.files.get(paths.TOOLKIT_CONFIG)
+    if config is None or runtimes_of(config.text or "") == (paths.LAUNCHER,):
+        return None
+    behind = [name for name, path in engine.runtimes.items() if path.rsplit("/", 1)[-1] == _SHIM_NAME]
+    if not behind or not engine.running:
+        return None
+    if engine.containers is None:
+        return Refusal(
+            "Docker does not tell which containers are running", "See to 'docker ps', and run again."
+        )
+    names = sorted(name for runtime in behind for name in engine.containers.get(runtime, ()))
+    if not names:
+        return None
+    return Refusal(
+        f"these containers run behind {paths.SHIM} without gVisor, and could not be stopped or entered any more "
+        f"once it starts runsc: {', '.join(names)}",
+        "Stop them, run again, and start them anew.",
+    )
 
 
 def _python(snapshot: HostSnapshot) -> Refusal | None:
@@ -338,6 +394,8 @@ def _daemon_json(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
     if there is None:
         return None
     remedy = "Repair it by hand (dockerd reads it at its next start), and run again."
+    if there.is_link:
+        return Refusal(f"{paths.DAEMON_JSON} is a symbolic link", "Put the file itself there, and run again.")
     if there.text is None:
         return Refusal(f"{paths.DAEMON_JSON} is not UTF-8 text", remedy)
     try:
@@ -364,7 +422,7 @@ def _driver(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
             f"the kernel's NVIDIA driver is {version}, but the host's ldconfig knows no libcuda.so.{version}",
             "Install the driver's user-space packages of the same version, and run again.",
         )
-    applied = Applied.read(snapshot.applied).gvisor
+    applied = Applied.read(snapshot).gvisor
     known = applied.probe if applied is not None and applied.release == settings.gvisor_release else None
     if known is None:
         return None  # the release has to be fetched to be asked; staging does that, and changes nothing
@@ -411,16 +469,12 @@ def _packages(
     if not wrong and not any(repository):
         return None
     has = ", ".join(f"{name} is {version or 'not installed'}" for name, version in wrong.items())
-    source, key = (
-        file.text
-        for file in desired_files(settings, snapshot, sources, None)
-        if file.path in {paths.APT_SOURCE, paths.APT_KEYRING}
-    )
+    texts = {file.path: file.text for file in desired_files(settings, snapshot, sources, None)}
     return PackageChange(
         version=settings.toolkit_version,
         repository_url=settings.toolkit_repository_url,
-        source=source,
-        key=key,
+        source=texts[paths.APT_SOURCE],
+        key=texts[paths.APT_KEYRING],
         why=f"NVIDIA Container Toolkit {settings.toolkit_version}: {has or 'its repository or key differs'}",
     )
 
@@ -437,7 +491,7 @@ def _release(settings: Settings, snapshot: HostSnapshot, applied: Applied) -> Re
         url=f"{settings.gvisor_url.rstrip('/')}/{release}/{machine}/gvisor.tar.bz2",
         sha512=settings.gvisor_sha512[machine],
         directory=directory,
-        why=f"gVisor {release}: {'not installed' if tree is None else f'{directory} was changed on the host'}",
+        why=f"gVisor {release}: {'not installed' if tree is None else f'{directory} was changed there'}",
     )
 
 
@@ -446,7 +500,7 @@ def _wrapper(snapshot: HostSnapshot, sources: Sources, directory: str) -> Wrappe
     if tree == sources.wrapper.tree:
         return None
     files = tuple(
-        FileChange(f"{directory}/{name}", text, 0o644, "part of the wrapper", ours=None)
+        FileChange(f"{directory}/{name}", text, 0o644, "part of the wrapper", original=False)
         for name, text in sorted(sources.wrapper.files.items())
     )
     state = "not installed" if tree is None else f"{directory} was changed on the host"
@@ -466,30 +520,49 @@ def _engine(settings: Settings, snapshot: HostSnapshot, file: FileChange | None)
     )
 
 
-def removal_of_runtime(settings: Settings, snapshot: HostSnapshot) -> EngineChange | None:
-    """The change that takes the runtime out of `daemon.json`; None where neither file nor daemon has it."""
+def removal_of_runtime(snapshot: HostSnapshot) -> EngineChange | Refusal | None:
+    """The change that takes our runtime out of `daemon.json`; None where neither file nor daemon has it."""
+    name = Applied.read(snapshot).runtime
     engine = snapshot.engine
+    if name is None or engine.daemon is None:
+        return None
+    if engine.default_runtime == name:
+        return Refusal(
+            f"{name} is Docker's default runtime", f"Take default-runtime out of {paths.DAEMON_JSON} first."
+        )
     there = snapshot.files.get(paths.DAEMON_JSON)
     text = there.text if there is not None and there.text is not None else ""
-    without = daemon_json.without_runtime(text, settings.runtime_name)
+    try:
+        without = daemon_json.without_runtime(text, name)
+    except daemon_json.DaemonJsonError as error:
+        return Refusal(f"{paths.DAEMON_JSON}: {error}", "Repair it by hand, and run again.")
+    before = Before.read(snapshot)
+    was_there = before is None or paths.DAEMON_JSON in before.files
+    if not was_there and daemon_json.parse(without) == {}:
+        without = ""
     file = None
     if without != text:
-        file = FileChange(paths.DAEMON_JSON, without, 0o644, "the runtime is taken out", ours=True)
-    if engine.daemon is None or (file is None and settings.runtime_name not in engine.runtimes):
+        file = FileChange(paths.DAEMON_JSON, without, 0o644, "the runtime is taken out", original=False)
+    if file is None and name not in engine.runtimes:
         return None
-    return EngineChange(file, engine.daemon, engine.can_validate, settings.runtime_name, paths.DAEMON_JSON)
+    return EngineChange(file, engine.daemon, engine.can_validate, name, paths.DAEMON_JSON)
 
 
 def file_change(snapshot: HostSnapshot, file: DesiredFile) -> FileChange | None:
     """The change that makes a file be as it should, or None where it is."""
     there = snapshot.files.get(file.path)
     if there is None:
-        return FileChange(file.path, file.text, file.mode, "not there", ours=None)
-    ours = file.path in Applied.read(snapshot.applied).files
+        return FileChange(file.path, file.text, file.mode, "not there", original=False)
+    before = Before.read(snapshot)
+    original = file.path in (before.files if before is not None else snapshot.files)
     if there.sha256 != hashlib.sha256(file.text.encode()).hexdigest():
-        return FileChange(file.path, file.text, file.mode, "its content differs", ours)
-    if (there.mode, there.owner, there.group, there.is_link) != (file.mode, 0, 0, False):
-        return FileChange(file.path, file.text, file.mode, f"it is not root's with mode {file.mode:o}", ours)
+        return FileChange(file.path, file.text, file.mode, "its content differs", original)
+    # daemon.json keeps the owner that it has.
+    owner = (there.owner, there.group) if file.path == paths.DAEMON_JSON else (0, 0)
+    if (there.mode, there.owner, there.group, there.is_link) != (file.mode, *owner, False):
+        return FileChange(
+            file.path, file.text, file.mode, f"it is not root's with mode {file.mode:o}", original
+        )
     return None
 
 
@@ -507,7 +580,7 @@ def launcher(settings: Settings) -> str:
     return render(
         "nvproxy-runsc.sh.j2",
         runsc=paths.RUNSC,
-        runsc_args=settings.runsc_flags,
+        runsc_args=list(settings.runsc_flags),
         python="/usr/bin/python3",
         wrapper_dir=paths.WRAPPER_CURRENT,
         settings_path=paths.WRAPPER_SETTINGS,
@@ -543,10 +616,17 @@ def applied_after(
     settings: Settings, snapshot: HostSnapshot, sources: Sources, gvisor: AppliedRelease
 ) -> Applied:
     """The record of a host that is as these settings want it."""
-    before = Applied.read(snapshot.applied)
-    files = {
-        file.path: AppliedFile(sha256=hashlib.sha256(file.text.encode()).hexdigest())
-        for file in desired_files(settings, snapshot, sources, gvisor.probe)
+    directories = {
+        *Applied.read(snapshot).directories,
+        f"{paths.GVISOR_DIR}/{gvisor.release}",
+        f"{paths.WRAPPER_DIR}/{sources.wrapper.directory_name}",
     }
-    packages = before.packages_before if snapshot.applied is not None else snapshot.packages
-    return Applied(gvisor=gvisor, files=files, packages_before=packages)
+    return Applied(
+        gvisor=gvisor,
+        runtime=settings.runtime_name,
+        directories=tuple(sorted(directories)),
+        files={
+            file.path: AppliedFile(sha256=hashlib.sha256(file.text.encode()).hexdigest())
+            for file in desired_files(settings, snapshot, sources, gvisor.probe)
+        },
+    )

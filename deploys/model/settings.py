@@ -54,12 +54,20 @@ class Capability(StrEnum):
 
 
 def _text(value: Any) -> Any:
-    """`pyinfra --data gvisor_release=20260905` arrives as a number, since pyinfra reads --data as JSON."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    """`pyinfra --data gvisor_release=20260905` arrives as a number, since pyinfra reads --data as JSON.
+
+    Raises:
+        ValueError: it has a fraction: 550.120 has already become 550.12 by then, another version.
+    """
+    if isinstance(value, float):
+        raise ValueError("it was read as a number; write it in quotes, as in --data 'key=\"1.20\"'")  # noqa: TRY004
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 Text = Annotated[str, BeforeValidator(_text)]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/[^\s]*)?$")]
+# Without a user and password: it stands in files and messages that everybody on the host may read.
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/[^\s]*)?$")]
+Module = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00\n]*$")]
 Sha512 = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 Command = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -125,7 +133,7 @@ class Settings(BaseModel):
     )
     allow_user_annotations: bool = Field(default=False, description="true or false")
     drop_update_ldcache: bool = Field(default=False, description="true or false")
-    kernel_modules: tuple[str, ...] = Field(
+    kernel_modules: tuple[Module, ...] = Field(
         default=("nvidia", "nvidia-uvm"), description="a list of kernel modules to load at boot"
     )
     verify_image: str | None = Field(
@@ -136,6 +144,13 @@ class Settings(BaseModel):
     report_dir: Path = Field(
         default=Path("reports"), description="a directory on this machine for the reports"
     )
+
+    @field_validator("runtime_name")
+    @classmethod
+    def _runtime_name_is_free(cls, value: str) -> str:
+        if value in {"runc", "io.containerd.runc.v2", "io.containerd.runtime.v1.linux"}:
+            raise ValueError("dockerd keeps that name for itself")
+        return value
 
     @field_validator("gvisor_release")
     @classmethod
@@ -174,11 +189,12 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _auto_has_one_meaning(self) -> Self:
-        # Up to 1.17 `auto` meant legacy on such hosts, which gives containers their GPUs by another way altogether.
+        # Up to 1.17 `auto` meant legacy here, which gives containers their GPUs by another way altogether.
         if self.toolkit_mode is ToolkitMode.AUTO and self.toolkit < AUTO_FLOOR:
             raise ValueError(
-                f"toolkit_mode = 'auto' needs toolkit_version {AUTO_FLOOR} or later, not {self.toolkit_version}: "
-                "before, auto meant legacy. Set toolkit_mode to csv, or take a later toolkit_version."
+                f"toolkit_mode = 'auto' needs toolkit_version {AUTO_FLOOR} or later, not "
+                f"{self.toolkit_version}: before, auto meant legacy. Set toolkit_mode to csv, or take a later "
+                "toolkit_version."
             )
         return self
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -60,7 +59,11 @@ class Driver(_Part):
 
 
 class Engine(_Part):
-    """Docker, as its own daemon answers; `runtimes` are the ones that are really loaded (name to path)."""
+    """Docker, as its own daemon answers.
+
+    `runtimes` are the ones that are really loaded (name to path); `containers` the names of the running ones by
+    runtime, or null where that cannot be told.
+    """
 
     client: str | None
     daemon: str | None
@@ -70,6 +73,7 @@ class Engine(_Part):
     can_validate: bool
     runtimes: Mapping[str, str]
     default_runtime: str | None
+    containers: Mapping[str, tuple[str, ...]] | None
 
 
 class ManagedFile(_Part):
@@ -93,8 +97,7 @@ class HostSnapshot(_Part):
         packages: installed version by name, of the packages that this project cares for.
         files: by path; a path that is not there is not in it.
         links: target by path, for the links `current`.
-        trees: installed versions below the versioned directories: directory to the hash of its content.
-        applied: what the last run recorded in `applied.json`, or null.
+        trees: of the versioned directories that were asked for and are there, the hash of their content.
     """
 
     python: tuple[int, int, int]
@@ -109,4 +112,3 @@ class HostSnapshot(_Part):
     files: Mapping[str, ManagedFile]
     links: Mapping[str, str]
     trees: Mapping[str, str]
-    applied: Mapping[str, Any] | None

@@ -1,7 +1,7 @@
 """Give Docker its configuration: checked first, reloaded, read back, and put back where it was not taken.
 
-Task: `{"path", "text" (null: reload only), "ours", "backup", "runtime", "runtime_path" (null: it must be
-gone), "daemon", "can_validate"}`. Answer: `{}`.
+Task: `{"path", "text" (null: reload only; "": no file), "original", "backup", "runtime", "runtime_path" (null:
+it must be gone), "daemon", "can_validate"}`. Answer: `{}`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from deploys.host.remote.prelude import Fault, replace_file, run
 RELOAD_SECONDS = 20
 
 
-def loaded_runtime(name: str) -> str | None:
-    """The path of a runtime as the daemon has it loaded now; None where it does not answer or has none."""
+def loaded_runtimes() -> dict[str, Any] | None:
+    """The runtimes that the daemon has loaded now, by name; None where it does not answer."""
     status, out, _ = run(["docker", "info", "--format", "{{json .Runtimes}}"], 15)
     try:
-        runtimes = json.loads(out) if status == 0 else {}
+        runtimes = json.loads(out) if status == 0 else None
     except ValueError:
-        runtimes = {}
-    path = runtimes.get(name, {}).get("path")
-    return path if isinstance(path, str) else None
+        return None
+    return runtimes if isinstance(runtimes, dict) else None
+
+
+def path_of(runtimes: dict[str, Any], name: str) -> str | None:
+    """The path of one runtime; None where the daemon has none by that name."""
+    entry = runtimes.get(name)
+    return str(entry.get("path")) if isinstance(entry, dict) else None
 
 
 def validate(daemon: str, path: str) -> None:
@@ -32,7 +37,7 @@ def validate(daemon: str, path: str) -> None:
     status, out, err = run([daemon, "--validate", "--config-file", path], 30)
     if status != 0:
         raise Fault(
-            f"dockerd would refuse the new configuration: {(err or out).strip()}. Nothing was changed."
+            f"dockerd would refuse the new configuration: {(err or out).strip()}. Nothing was changed"
         )
 
 
@@ -42,51 +47,77 @@ def reload(name: str, path: str | None) -> None:
     if status != 0:
         raise Fault(f"'systemctl reload docker' failed: {err.strip()}")
     end = time.monotonic() + RELOAD_SECONDS
-    while loaded_runtime(name) != path:
+    while True:
+        runtimes = loaded_runtimes()
+        if runtimes is not None and path_of(runtimes, name) == path:
+            return
         if time.monotonic() > end:
-            raise Fault(
-                f"dockerd was reloaded, but its runtime {name!r} is {loaded_runtime(name)!r}, not {path!r}"
-            )
+            break
         time.sleep(0.2)
+    if runtimes is None:
+        raise Fault("dockerd was reloaded, and does not answer any more")
+    raise Fault(
+        f"dockerd was reloaded, but its runtime {name!r} is {path_of(runtimes, name)!r}, not {path!r}"
+    )
+
+
+def put(path: str, content: bytes | None, mode: int, owner: tuple[int, int]) -> None:
+    """Make the file be this content, or be absent."""
+    if content is None:
+        if os.path.exists(path):
+            os.unlink(path)
+        return
+    replace_file(path, content, mode)
+    os.chown(path, *owner)
 
 
 def main(task: dict[str, Any]) -> dict[str, Any]:
     """Validate, write, reload, read back; on any fault the old file is back and loaded."""
     path, text = task["path"], task["text"]
-    old = None
+    old: bytes | None = None
+    mode, owner = 0o644, (0, 0)
     written = False
     try:
-        if text is not None:
+        if os.path.exists(path):
+            status = os.stat(path)
+            mode, owner = status.st_mode & 0o777, (status.st_uid, status.st_gid)
+            with open(path, "rb") as file:
+                old = file.read()
+        new = old if text is None else text.encode() or None
+        if new is not None and task["can_validate"]:
             candidate = path + ".nvproxy-fleet.candidate"
-            replace_file(candidate, text.encode(), 0o644)
             try:
-                if task["can_validate"]:
-                    validate(task["daemon"], candidate)
-                if os.path.exists(path):
-                    with open(path, "rb") as file:
-                        old = file.read()
-                    mode = os.stat(path).st_mode & 0o777
-                    name = path.strip("/").replace("/", "%")
-                    kept = os.path.join(task["backup"], "previous" if task["ours"] else "original", name)
-                    if task["ours"] or not os.path.exists(kept):
-                        replace_file(kept, old, 0o600)
-                else:
-                    mode = 0o644
+                # dockerd reads it as root; the real one may hold registry secrets.
+                replace_file(candidate, new, 0o600)
+                validate(task["daemon"], candidate)
             finally:
                 os.unlink(candidate)
-            replace_file(path, text.encode(), mode)
+        if new != old:
+            if old is not None:
+                name = path.strip("/").replace("/", "%")
+                kept = os.path.join(task["backup"], "original" if task["original"] else "previous", name)
+                if not (task["original"] and os.path.exists(kept)):
+                    replace_file(kept, old, 0o600)
             written = True
+            put(path, new, mode, owner)
         reload(task["runtime"], task["runtime_path"])
-    except (Fault, OSError) as fault:
-        if not written:
-            return {"error": str(fault)}
-        if old is None:
-            os.unlink(path)
-        else:
-            replace_file(path, old, mode)
-        run(["systemctl", "reload", "docker"], 60)
-        return {"error": f"{fault}. The old {path} is back and loaded; see 'journalctl -u docker'."}
+    # Whatever it is, a configuration that nobody has checked must not stay.
+    except Exception as fault:  # noqa: BLE001
+        said = str(fault) if isinstance(fault, Fault) else f"{type(fault).__name__}: {fault}"
+        return {"error": undo(path, old, mode, owner, said) if written else f"{said}."}
     return {}
+
+
+def undo(path: str, old: bytes | None, mode: int, owner: tuple[int, int], said: str) -> str:
+    """Put the old file back and load it; the sentence for the operator says whether that worked."""
+    try:
+        put(path, old, mode, owner)
+        status, _, err = run(["systemctl", "reload", "docker"], 60)
+    except OSError as fault:
+        return f"{said}. The old {path} could not be put back: {fault}. It has to be repaired by hand, now."
+    if status != 0:
+        return f"{said}. The old {path} is back, but dockerd did not reload it: {err.strip()}."
+    return f"{said}. The old {path} is back and loaded; see 'journalctl -u docker'."
 
 
 if __name__ == "__main__":

@@ -8,9 +8,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from typing import Any
 
 from deploys.host.remote.prelude import run
+
+
+def is_node(path: str) -> bool:
+    """Whether a character device is there: `docker run -v` on a missing path leaves a directory by that name."""
+    try:
+        return stat.S_ISCHR(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def main(task: dict[str, Any]) -> dict[str, Any]:
@@ -29,11 +38,11 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
         status, _, err = run(command, 60)
         if status != 0:
             said.append(err.strip() or f"{' '.join(command)} failed")
-    missing = [node for node in task["nodes"] if not os.path.exists(node)]
+    missing = [node for node in task["nodes"] if not is_node(node)]
     if missing:
         because = "; ".join(said) or "no reason given"
         return {
-            "error": f"{', '.join(missing)}: not there, and could not be made ({because}). "
+            "error": f"{', '.join(missing)}: no character device, and could not be made ({because}). "
             "Install the driver's kernel modules and nvidia-modprobe, and run again."
         }
     return {}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
+import signal
 import stat
 import subprocess
 
@@ -17,29 +20,110 @@ class Fault(Exception):  # noqa: N818 - it carries the sentence for the operator
 def environment() -> dict[str, str]:
     """The environment of every program: messages in English, a fixed PATH, the host's proxies."""
     proxies = {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy")}
-    return {
-        "PATH": SEARCH_PATH,
-        "LC_ALL": "C.UTF-8",
-        "HOME": "/root",
-        "DEBIAN_FRONTEND": "noninteractive",
-        **proxies,
-    }
+    # needrestart, on Ubuntu, would restart services of its own choice after an installation.
+    quiet = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
+    return {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", **quiet, **proxies}
 
 
 def run(argv: list[str], seconds: float = 20) -> tuple[int | None, str, str]:
     """Exit status, stdout and stderr of a program; status None where it could not be run or took too long."""
     try:
-        done = subprocess.run(
+        # A session of its own, so that what it has started goes with it when its time is over: a package's
+        # installation script that went on alone would be in the way of the next run.
+        process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=seconds,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=environment(),
+            start_new_session=True,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
         return None, "", str(error)
-    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return None, "", f"{argv[0]} took more than {seconds:.0f} s and was stopped"
+    finally:
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    return process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+
+
+def running_containers() -> dict[str, list[str]] | None:
+    """Names of Docker's running containers by runtime; None where it cannot be told.
+
+    `docker ps` has no filter for the runtime. A container that ends between the two calls makes `docker
+    inspect` fail as a whole, so it is asked once more.
+    """
+    template = "{{.HostConfig.Runtime}} {{.Name}}"
+    for _ in range(2):
+        status, ids, _ = run(["docker", "ps", "--quiet", "--no-trunc"], 30)
+        if status != 0:
+            return None
+        if not ids.split():
+            return {}
+        status, out, _ = run(["docker", "inspect", "--format", template, *ids.split()], 30)
+        if status == 0:
+            found: dict[str, list[str]] = {}
+            for line in out.splitlines():
+                runtime, _, name = line.partition(" ")
+                found.setdefault(runtime, []).append(name.lstrip("/"))
+            return found
+    return None
+
+
+def take_turn(path: str) -> None:
+    """One run at a time changes a host. The turn lasts as long as the run's connection, and ends with it.
+
+    A lock that a process holds would end with each program, one with a time limit would lock the next run out
+    after a fault. So the lock file names the process that serves the connection, by its id and start time.
+
+    Raises:
+        Fault: another connection that is still there has the turn.
+    """
+    mine = connection()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        holder = file.read().strip()
+        if holder and holder != mine and holder == identity(holder.split()[0]):
+            raise Fault(
+                f"another run is changing this host (its connection is process {holder.split()[0]}). "
+                "Wait until it has ended, and run again."
+            )
+        file.seek(0)
+        file.truncate()
+        file.write(mine)
+
+
+def connection() -> str:
+    """The process that serves this connection: below sshd's listener, the same for all that one run starts."""
+    chain = [str(os.getpid())]
+    while (parent := parent_of(chain[-1])) not in {"0", "1"}:
+        chain.append(parent)
+    return identity(chain[-2] if len(chain) > 1 else chain[-1])
+
+
+def parent_of(pid: str) -> str:
+    """The process id of a process's parent; 0 where it is gone."""
+    return identity_fields(pid)[1]
+
+
+def identity(pid: str) -> str:
+    """A process by its id and start time; an id alone may come to mean another process."""
+    return f"{pid} {identity_fields(pid)[19]}"
+
+
+def identity_fields(pid: str) -> list[str]:
+    """The fields of `/proc/<pid>/stat` behind the name, which may hold anything: state, parent and so on."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return ["gone"] + ["0"] * 50
 
 
 def digest(path: str) -> str:

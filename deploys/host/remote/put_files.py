@@ -1,7 +1,7 @@
 """Put files and links in place, each whole or not at all, and keep what was there before.
 
-Task: `{"files": [{"path", "text", "mode", "keep"}], "links": [{"path", "target"}], "compile": [directory],
-"remove": [path], "backup": directory}`. Answer: `{}`.
+Task: `{"files": [{"path", "text", "mode", "original"}], "links": [{"path", "target"}], "compile": [directory],
+"remove": [path], "backup": directory | null}`. Answer: `{}`.
 
 What was there before the first run is kept below `<backup>/original` and never written again; what the last
 change replaced is below `<backup>/previous`.
@@ -13,31 +13,45 @@ import compileall
 import json
 import os
 import shutil
+import stat
 from typing import Any
 
 from deploys.host.remote.prelude import replace_file, switch_link
 
 
-def keep(path: str, backup: str, ours: bool) -> None:
-    """Copy a file that is about to be replaced."""
+def keep(path: str, backup: str, *, original: bool) -> None:
+    """Copy a file that is about to be replaced; an original is copied once and never again."""
     if not os.path.isfile(path):
         return
-    kept = [os.path.join(backup, "previous")] if ours else [os.path.join(backup, "original")]
-    for directory in kept:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        copy = os.path.join(directory, path.strip("/").replace("/", "%"))
-        if ours or not os.path.exists(copy):
-            shutil.copy2(path, copy)
+    copy = os.path.join(backup, "original" if original else "previous", path.strip("/").replace("/", "%"))
+    if original and os.path.exists(copy):
+        keep(path, backup, original=False)
+        return
+    with open(path, "rb") as file:
+        # Closed to others whatever its own mode: what is kept may be a secret.
+        os.makedirs(backup, mode=0o700, exist_ok=True)
+        replace_file(copy, file.read(), stat.S_IMODE(os.stat(path).st_mode))
+
+
+def remove_others(directory: str, wanted: set[str]) -> None:
+    """Make a directory hold the wanted files and no other; byte-code of a file that is gone could be run."""
+    for place, names, files in os.walk(directory):
+        for name in files:
+            path = os.path.join(place, name)
+            if path not in wanted:
+                os.unlink(path)
+        names[:] = [name for name in names if not os.path.islink(os.path.join(place, name))]
 
 
 def main(task: dict[str, Any]) -> dict[str, Any]:
     """Files first, then byte-code, then the links that make them live."""
     try:
         for file in task["files"]:
-            if file["keep"] is not None:
-                keep(file["path"], task["backup"], file["keep"])
+            if task["backup"] is not None:
+                keep(file["path"], task["backup"], original=file["original"])
             replace_file(file["path"], file["text"].encode(), file["mode"])
         for directory in task["compile"]:
+            remove_others(directory, {file["path"] for file in task["files"]})
             # unchecked-hash would trust stale byte-code; timestamps are right, as the directory is written
             # once.
             compileall.compile_dir(directory, quiet=2)

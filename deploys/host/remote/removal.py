@@ -1,11 +1,13 @@
 """Put a host back as it was: packages, files, directories.
 
-Task: `{"packages": [name], "files": [path], "directories": [path], "backup": directory}`. Answer: `{}`.
+Task: `{"held": [name], "packages": [name], "files": [path], "links": [path], "directories": [path],
+"parents": [path], "backup": directory}`. Answer: `{}`.
 Packages named are purged; a file that was there before the first run comes back, any other is deleted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -37,8 +39,15 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
     try:
         for path in task["files"]:
             restore(path, task["backup"])
+        for path in task["links"]:
+            if os.path.islink(path):
+                os.unlink(path)
         for path in task["directories"]:
             shutil.rmtree(path, ignore_errors=True)
+        for path in task["parents"]:
+            # Somebody else's release may lie beside ours; then the directory stays.
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
     except OSError as error:
         return {"error": f"{error.filename}: {error.strerror}. Repair that, and run again."}
     return {}

@@ -1,8 +1,7 @@
 """Look at a host, change nothing: prints the JSON that `deploys.model.snapshot.HostSnapshot` is parsed from.
 
-Runs on the host with its own Python 3.8 or later. The task says what to look at:
-`{"files": [path], "links": [path], "tree_roots": [path], "packages": [name], "disk": [path], "applied": path,
-"proc_driver": path}`.
+Runs on the host with its own Python 3.8 or later. The task says what to look at: `{"files": [path],
+"links": [path], "trees": [path], "packages": [name], "disk": [path], "proc_driver": path}`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import stat
 import sys
 from typing import Any
 
-from deploys.host.remote.prelude import SEARCH_PATH, digest, run, tree_digest
+from deploys.host.remote.prelude import SEARCH_PATH, digest, run, running_containers, tree_digest
 
 TEXT_LIMIT = 262144
 ELF_64_BIT = b"\x7fELF\x02"
@@ -137,6 +136,7 @@ def engine() -> dict[str, Any]:
         "can_validate": False,
         "runtimes": {},
         "default_runtime": None,
+        "containers": None,
     }
     if client is None:
         return answer
@@ -149,6 +149,7 @@ def engine() -> dict[str, Any]:
         answer["running"] = True
         answer["version"] = info["ServerVersion"]
         answer["default_runtime"] = info.get("DefaultRuntime")
+        answer["containers"] = running_containers()
         answer["runtimes"] = {
             name: runtime.get("path") or runtime.get("runtimeType") or ""
             for name, runtime in (info.get("Runtimes") or {}).items()
@@ -205,12 +206,6 @@ def free(path: str) -> int:
 def main(task: dict[str, Any]) -> dict[str, Any]:
     """Everything that the task names."""
     files = {path: managed_file(path) for path in task["files"]}
-    trees = [entry for root in task["tree_roots"] for entry in sorted(glob.glob(root + "/[0-9]*"))]
-    applied = files.get(task["applied"])
-    try:
-        record = json.loads(applied["text"]) if applied and applied["text"] else None
-    except ValueError:
-        record = None
     return {
         "python": list(sys.version_info[:3]),
         "uid": os.getuid(),
@@ -223,10 +218,7 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
         "engine": engine(),
         "files": {path: value for path, value in files.items() if value is not None},
         "links": {path: os.readlink(path) for path in task["links"] if os.path.islink(path)},
-        "trees": {
-            path: tree_digest(path) for path in trees if os.path.isdir(path) and not os.path.islink(path)
-        },
-        "applied": record if isinstance(record, dict) else None,
+        "trees": {path: tree_digest(path) for path in task["trees"] if os.path.isdir(path)},
     }
 
 

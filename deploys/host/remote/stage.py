@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import http.client
 import json
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -22,6 +24,8 @@ from typing import Any
 from deploys.host.remote.prelude import Fault, run
 
 APT_PARTS = "/etc/apt/sources.list.d"
+DRIVER_VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
+DOWNLOAD_LIMIT = 1 << 30
 DOWNLOAD_SECONDS = 60  # without a byte, not in all
 MODE_PROGRAM = 0o755
 MODE_DATA = 0o644
@@ -35,9 +39,11 @@ def fetch(url: str, path: str) -> str:
             for block in iter(lambda: answer.read(1 << 20), b""):
                 sha.update(block)
                 file.write(block)
+                if file.tell() > DOWNLOAD_LIMIT:
+                    raise Fault(f"{url} is larger than {DOWNLOAD_LIMIT >> 20} MiB, which no release is")
     except urllib.error.HTTPError as error:
         raise Fault(f"{url}: the server answered {error.code} {error.reason}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise Fault(f"{url} cannot be downloaded: {getattr(error, 'reason', error)}") from None
     return sha.hexdigest()
 
@@ -94,7 +100,13 @@ def stage_gvisor(staging: str, task: dict[str, Any]) -> dict[str, Any]:
     if status != 0:
         raise Fault(
             f"gVisor {task['release']}: 'runsc nvproxy list-supported-drivers' failed: "
-            f"{err.strip() or status}. This release cannot serve GPUs; set gvisor_release to one from 20231106 on."
+            f"{err.strip() or status}. This release cannot serve GPUs; "
+            "set gvisor_release to one from 20231106 on."
+        )
+    if not all(DRIVER_VERSION.fullmatch(word) for word in drivers.split()):
+        raise Fault(
+            f"gVisor {task['release']}: 'runsc nvproxy list-supported-drivers' printed {drivers[:200]!r}, which "
+            "is no list of versions. Set gvisor_release to another one."
         )
     return {"drivers": drivers.split(), "directory": directory}
 
@@ -160,21 +172,21 @@ def complaint(out: str, err: str) -> str:
     """The errors of apt in one line; its last words where it names none."""
     lines = [line.strip() for line in (err + "\n" + out).splitlines() if line.strip()]
     errors = [line[2:].strip() for line in lines if line.startswith(("E:", "W: GPG", "W: Failed"))]
-    return " ".join((errors or lines[-2:])[:3]) or "apt-get said nothing"
+    return " ".join((errors or lines[-2:])[:3]).rstrip(".") or "apt-get said nothing"
 
 
 def main(task: dict[str, Any]) -> dict[str, Any]:
     """Stage what the task names; a fault leaves nothing behind."""
     staging = task["staging"]
-    shutil.rmtree(staging, ignore_errors=True)
-    os.makedirs(staging, MODE_PROGRAM)
     try:
+        shutil.rmtree(staging, ignore_errors=True)
+        os.makedirs(staging, MODE_PROGRAM)
         release = stage_gvisor(staging, task["gvisor"]) if task["gvisor"] else None
         if task["toolkit"]:
             stage_toolkit(staging, task["toolkit"])
-    except Fault as fault:
+    except (Fault, OSError) as fault:
         shutil.rmtree(staging, ignore_errors=True)
-        return {"error": str(fault)}
+        return {"error": str(fault) if isinstance(fault, Fault) else f"{staging} cannot be filled: {fault}"}
     return {"release": release}
 
 

@@ -1,0 +1,102 @@
+"""The results of all hosts of one run: kept while it lasts, written and shown at its end, however it ends."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import sys
+import tempfile
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyinfra import state
+from pyinfra.api.state import StateStage
+
+from deploys.model.checks import HostResult
+from deploys.model.report import WIDTH, document, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NEVER_REACHED = "it failed before, or the run ended; see the messages above"
+
+
+class Report:
+    """Collects results, and writes them when the process ends.
+
+    By `atexit`, as pyinfra has no end that every run comes to: when the last host fails, it raises past its
+    own table of results (3.10, pyinfra_cli/main.py).
+    """
+
+    def __init__(self) -> None:
+        self._started = datetime.now(UTC)
+        self._directories: set[Path] = set()
+        self._results: dict[str, HostResult] = {}
+        atexit.register(self._close)
+
+    def write_to(self, directory: Path) -> None:
+        """Have the report written to a directory; hosts may name different ones."""
+        self._directories.add(directory)
+
+    def add(self, result: HostResult) -> None:
+        """Keep the result of a host."""
+        self._results[result.host] = result
+
+    def _close(self) -> None:
+        if state.current_stage < StateStage.Execute:
+            return  # a dry run: nothing was verified, so there is nothing to tell
+        hosts = [host.name for host in state.inventory if state.is_host_in_limit(host)]
+        results = [self._results.get(name) or HostResult(name, why=_NEVER_REACHED) for name in hosts]
+        text = json.dumps(document(results, self._started, datetime.now(UTC)), indent=2) + "\n"
+        show(results, [store(directory, self._started, text) for directory in sorted(self._directories)])
+
+
+def store(directory: Path, started: datetime, text: str) -> str:
+    """Write a report to a directory, under its own name and as the latest; where it is, or why it is not."""
+    path = directory / f"verify-{started:%Y%m%dT%H%M%SZ}.json"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _replace(path, text)
+        _replace(directory / "latest.json", text)
+    except OSError as fault:
+        return (
+            f"No report in {directory}: {fault.strerror}. Set report_dir to a directory that can be written."
+        )
+    return f"Report: {path}"
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all: whoever reads the latest report meanwhile gets the one before."""
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=path.parent, prefix=".", delete=False
+    ) as file:
+        beside = Path(file.name)
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            beside.chmod(0o644)
+            beside.replace(path)
+        except BaseException:
+            beside.unlink()
+            raise
+
+
+def show(results: Sequence[HostResult], last_lines: Sequence[str]) -> None:
+    """Print the table where pyinfra prints all that is for people: on stderr, as stdout may be its JSON."""
+    from rich.console import Console  # noqa: PLC0415 - it takes long to import, and is needed once, here
+
+    width = None if sys.stderr.isatty() else WIDTH
+    console = Console(stderr=True, width=width, highlight=False, markup=False, soft_wrap=False)
+    console.print(table(results))
+    for line in last_lines:
+        console.print(line, soft_wrap=True)
+
+
+@cache
+def report() -> Report:
+    """The one report of this process: pyinfra runs the deploy files once for each host."""
+    return Report()

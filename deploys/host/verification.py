@@ -1,0 +1,89 @@
+"""The verification of one host: one round trip, its judgement, and what pyinfra is told of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pyinfra import host, state
+from pyinfra.api import FactBase, FunctionCommand, operation
+from pyinfra.api.facts import get_fact
+from typing_extensions import override
+
+from deploys.host.remote_program import answer, shell_line, stdin_for
+from deploys.host.reporting import report
+from deploys.model import paths
+from deploys.model.checks import HostResult, State
+from deploys.model.judgement import Answer, judge
+from deploys.model.report import remedies, sentence, summary
+from deploys.model.verification import SECONDS_ALL, task, verification
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pyinfra.api import Host
+    from pyinfra.api import State as PyinfraState
+
+    from deploys.host.run import HostRun
+
+_PROGRAM = "container_runs"
+# What the program needs after its own time is over, to remove what it has started.
+_SECONDS_TO_CLEAN_UP = 60
+
+
+class ContainerRuns(FactBase[dict[str, Any]]):
+    """What the containers of a verification printed; the task comes on stdin. Never raises: see `Answer`."""
+
+    @override
+    def command(self) -> str:
+        return shell_line(_PROGRAM, SECONDS_ALL + _SECONDS_TO_CLEAN_UP)
+
+    @override
+    def process(self, output: list[str]) -> dict[str, Any]:
+        return answer(output)
+
+    @staticmethod
+    @override
+    def default() -> dict[str, Any]:
+        return answer([])
+
+
+def _result(run: HostRun) -> HostResult:
+    if run.looked is None:
+        return HostResult(host.name, why=" ".join(str(refusal) for refusal in run.plan.refusals))
+    what = verification(run.settings, run.looked)
+    # Not host.get_fact: there, a connection that breaks now on the last host left is an exception in the
+    # midst of this function, and the host's result is lost (pyinfra 3.10, api/state.py, fail_hosts).
+    found = get_fact(
+        state,
+        host,
+        ContainerRuns,
+        kwargs={"_stdin": stdin_for(_PROGRAM, task(what), lock=paths.LOCK)},
+        apply_failed_hosts=False,
+    )
+    return judge(host.name, what, Answer.read(found))
+
+
+def _say_and_fail(state: PyinfraState, host: Host, result: HostResult) -> bool:  # noqa: ARG001 - for pyinfra
+    for check in result.checks:
+        if check.state in (State.FAILED, State.UNKNOWN):
+            host.log_styled(sentence(check), fg="red")
+    for step in remedies(result):
+        host.log(f"-> {step}")
+    host.log_styled(summary(result), fg="red")
+    return False
+
+
+@operation()
+def verified(run: HostRun) -> Generator[FunctionCommand, None, None]:
+    """No change where everything passed; fails this host alone, with the reasons, where not.
+
+    Nothing is started on a host while pyinfra only finds out what it would do.
+    """
+    if not state.is_executing:
+        return
+    result = _result(run)
+    report().add(result)
+    if result.verdict is State.PASSED:
+        host.noop(summary(result))
+        return
+    yield FunctionCommand(_say_and_fail, (result,), {})

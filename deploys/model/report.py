@@ -1,0 +1,121 @@
+"""The results of a run as a JSON document and as a table. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from deploys.model.checks import State, Subject
+from deploys.model.sight import Sight
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from rich.console import RenderableType
+
+    from deploys.model.checks import Check, HostResult
+
+SCHEMA = 1
+WIDTH = 110
+
+_STYLES = {State.PASSED: "green", State.FAILED: "bold red", State.UNKNOWN: "yellow", State.SKIPPED: "dim"}
+_SUBJECTS = {
+    Subject.HOST: "the host",
+    Subject.CONTROL: "without gVisor",
+    Subject.DOCKER: "docker run",
+    Subject.BUNDLE: "OCI bundle",
+}
+
+
+def document(results: Sequence[HostResult], started: datetime, finished: datetime) -> dict[str, Any]:
+    """The JSON document of a run; `README.md` and docs name its keys, so they stay."""
+    return {
+        "schema": SCHEMA,
+        "started": started.isoformat(timespec="seconds"),
+        "finished": finished.isoformat(timespec="seconds"),
+        "settings": {result.host: dict(result.versions) for result in results},
+        "hosts": {
+            result.host: {
+                "verdict": result.verdict,
+                "why": result.why,
+                "stand_ins": list(result.stand_ins),
+                "checks": [{"host": result.host, **asdict(check)} for check in result.checks],
+            }
+            for result in results
+        },
+    }
+
+
+def summary(result: HostResult) -> str:
+    """One line about a host, as in `gpu-a: 13 passed, 1 skipped`."""
+    if result.why:
+        return f"{result.host}: not verified: {result.why}"
+    counts = Counter(check.state for check in result.checks)
+    return f"{result.host}: " + ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
+
+
+def sentence(check: Check) -> str:
+    """One line about a check that did not pass."""
+    return f"{_SUBJECTS[check.subject]}, {check.asked}: {check.state}: {check.why}"
+
+
+def remedies(result: HostResult) -> list[str]:
+    """What to do on a host, each once: the same cause fails many checks."""
+    return list(dict.fromkeys(check.next for check in result.checks if check.next))
+
+
+def table(results: Sequence[HostResult]) -> RenderableType:
+    """The table for a terminal or a log: a part for each host, a row for each check, a line at the end."""
+    # Not at the top: rich takes longer to import than a host takes to judge, and only a run's end needs it.
+    from rich.console import Group  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    last = [Text(summary(result), style=_STYLES[result.verdict]) for result in results]
+    return Group(*(_host_table(result) for result in results if result.checks), Text(), *last)
+
+
+def _host_table(result: HostResult) -> RenderableType:
+    from rich import box  # noqa: PLC0415 - as in table
+    from rich.console import Group  # noqa: PLC0415 - as in table
+    from rich.table import Table  # noqa: PLC0415 - as in table
+    from rich.text import Text  # noqa: PLC0415 - as in table
+
+    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False, show_edge=False)
+    for title in ("started by", "asks for", "result"):
+        rows.add_column(title, no_wrap=title != "asks for", max_width=26)
+    rows.add_column("what it shows", overflow="fold")
+    for check in result.checks:
+        rows.add_row(
+            _SUBJECTS[check.subject],
+            check.asked,
+            Text(check.state, style=_STYLES[check.state]),
+            Text(_shown(check)),
+        )
+    versions = result.versions
+    title = (
+        f"{result.host}: gVisor {versions['gvisor_release']}, toolkit {versions['toolkit_version']} in mode "
+        f"{versions['toolkit_mode']}, driver {versions['driver']}, Docker {versions['docker']}"
+    )
+    notes = [Text(f"NOT REAL: {line}", style="bold yellow") for line in result.stand_ins]
+    return Group(
+        Text(), Text(title, style="bold"), *notes, rows, *(Text(f"-> {step}") for step in remedies(result))
+    )
+
+
+def _shown(check: Check) -> str:
+    """The last column."""
+    if check.state is not State.PASSED:
+        return check.why
+    return _sight(check.seen) if isinstance(check.seen, Sight) else check.seen or ""
+
+
+def _sight(seen: Sight) -> str:
+    kernel = {True: "gVisor", False: "the host's kernel", None: "kernel not told"}[seen.gvisor]
+    if not seen.devices and not seen.gpus:
+        return f"{kernel}; no GPU"
+    devices = " ".join(path.removeprefix("/dev/") for path in seen.devices)
+    count = f"{len(seen.gpus)} GPU{'' if len(seen.gpus) == 1 else 's'} in nvidia-smi"
+    loaded = " and ".join(name.partition(".")[0] for name in seen.libraries)
+    return f"{kernel}; {devices}; {count}; {loaded} load"

@@ -1,0 +1,50 @@
+"""Write the reference pages that are made from the code: `make docs`. A test sees to it that they are up to date."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pydantic_core import PydanticUndefined
+
+from deploys.model.settings import Settings
+
+DOCS = Path(__file__).parent
+
+_SETTINGS_HEAD = """# Settings
+
+Every setting of a host, as an inventory or `group_data/` may give it. All of them are checked for all hosts before any
+host is touched; an unknown name stops the run. Made by `make docs` from `deploys/model/settings.py`.
+
+| setting | what it must be | default |
+|---|---|---|
+"""
+
+
+def settings_page() -> str:
+    """`docs/settings.md`."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        if field.default is PydanticUndefined:
+            default = "(required)"
+        elif isinstance(field.default, Path):
+            default = f"`{field.default.name}` of this project" if field.default.is_absolute() else f"`{field.default}`"
+        else:
+            default = f"`{field.default!r}`" if not isinstance(field.default, str) else f"`{field.default}`"
+        rows.append(f"| `{name}` | {field.description} | {default} |")
+    return _SETTINGS_HEAD + "\n".join(rows) + "\n"
+
+
+PAGES = {"settings.md": settings_page}
+
+
+def main() -> None:
+    """Write every page."""
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""An OCI bundle's config.json: read once, and replaced in one step or not at all.
+
+Everything goes through the descriptor of the bundle's directory. Nothing under the container's root file
+system is ever opened, and no path out of the spec either.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from . import trusted_file
+from .decision import Refusal
+from .strict_json import MAX_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from posix import stat_result
+
+_NAME = "config.json"
+_TEMPORARY_PREFIX = ".config.json.nvproxy-"
+_TEMPORARY_FLAGS = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+
+_TRACES = (b"nvidia", b"dev.gvisor", b"io.kubernetes.cri")
+_ESCAPED = tuple(rb"\u00" + digits for digits in (b"2e", b"4", b"5", b"6", b"7"))
+
+
+def has_trace(data: bytes) -> bool:
+    r"""Whether a spec could be anything to the wrapper: the launcher's `grep`, letter by letter.
+
+    NVIDIA's devices, hooks, variables and mounts all carry its name; gVisor's annotations and those of pods
+    carry theirs. JSON may spell any letter as \u00XX, so an escape of a letter or a dot counts too. Go's own
+    encoder escapes only <, > and & (3c, 3e, 26), which `sh -c 'a && b'` has; those do not.
+    """
+    lowered = data.lower()
+    return any(trace in lowered for trace in _TRACES) or (
+        rb"\u00" in lowered and any(escape in lowered for escape in _ESCAPED)
+    )
+
+
+class Bundle:
+    """The spec of one bundle, open for reading and replacing.
+
+    Attributes:
+        where: how messages call its config.json.
+        data: the file's bytes, read once.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Open the bundle `path` and read its config.json.
+
+        Raises:
+            FileNotFoundError: no bundle, or no config.json in it.
+            Refusal: either may be written by others, is a link, or is not what it should be.
+        """
+        self.where = path.rstrip("/") + "/" + _NAME
+        try:
+            self._directory = trusted_file.open_directory(path)
+            self._replaced = False
+            self.data, self._status = trusted_file.read(self._directory, _NAME, self.where, MAX_BYTES)
+        except trusted_file.UntrustedFileError as error:
+            raise Refusal("bundle.file", str(error), error.remedy) from None
+
+    def replace(self, data: bytes) -> None:
+        """Put `data` in the place of what was read, with its owner and mode: all of it, or nothing changes.
+
+        A kill leaves at worst a temporary file behind, which the next call on the same bundle removes.
+
+        Raises:
+            Refusal: it could not be written, or the file is no longer the one that was read.
+        """
+        temporary = _TEMPORARY_PREFIX + posix.urandom(8).hex()
+        try:
+            self._remove_leftovers()
+            fd = posix.open(temporary, _TEMPORARY_FLAGS, 0o600, dir_fd=self._directory)
+            try:
+                status = self._write(fd, data)
+                self._check_unchanged()
+                # The last step that can fail: a refusal after it would leave the new spec behind.
+                posix.rename(temporary, _NAME, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            except BaseException:
+                _unlink(temporary, self._directory)
+                raise
+        except OSError as error:
+            raise Refusal(
+                "bundle.file",
+                f"{self.where} could not be replaced: {error.strerror}",
+                "It is as it was. Look at the file system that holds it: space, quota, read-only.",
+            ) from None
+        self._status = status
+        self._replaced = True
+        try:
+            posix.fsync(self._directory)
+        except OSError:
+            # The new file is whole and in its place; only a power cut could undo the rename, and no container
+            # outlives one.
+            pass
+
+    def put_back(self) -> None:
+        """Put back what was read, where `replace` has replaced it: the container does not start after all.
+
+        Raises:
+            Refusal: as `replace`.
+        """
+        if self._replaced:
+            self.replace(self.data)
+
+    def _write(self, fd: int, data: bytes) -> stat_result:
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[posix.write(fd, rest) :]
+            # The owner before the mode: chown clears set-id bits.
+            posix.fchown(fd, self._status.st_uid, self._status.st_gid)
+            posix.fchmod(fd, self._status.st_mode & 0o7777)
+            posix.fsync(fd)
+            return posix.fstat(fd)
+        finally:
+            posix.close(fd)
+
+    def _check_unchanged(self) -> None:
+        there_now = posix.stat(_NAME, dir_fd=self._directory, follow_symlinks=False)
+        if _identity(there_now) != _identity(self._status):
+            raise Refusal(
+                "bundle.file",
+                f"{self.where} was changed by somebody else after it was read",
+                "Find out who writes into this bundle; the container's engine does not.",
+            )
+
+    def _remove_leftovers(self) -> None:
+        for name in posix.listdir(self._directory):
+            if name.startswith(_TEMPORARY_PREFIX):
+                _unlink(name, self._directory)
+
+
+def _identity(status: stat_result) -> tuple[int, int, int, int]:
+    # Not ctime: a rename sets it, and then the file that was just put there would not be recognised.
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _unlink(name: str, directory: int) -> None:
+    try:
+        posix.unlink(name, dir_fd=directory)
+    except OSError:
+        pass

@@ -1,0 +1,264 @@
+"""The rules as data, for `rules` and docs/wrapper.md; not imported while a container waits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from .settings import DEFAULTS, SETTINGS_PATH, allowed_values
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        id: as in actions and refusals.
+        what: what it does.
+        why: the reason; what happens without it.
+        runsc: which releases need it.
+        source: where the facts come from.
+    """
+
+    id: str
+    what: str
+    why: str
+    runsc: str
+    source: str
+
+
+PREAMBLE = """\
+The device list is the truth: where `/dev/nvidiactl` is in `linux.devices`, NVIDIA's runtime has done its
+work, and the rules only take away. Nothing is added but read-only binds of files that are mounted already
+(`hooks.emulate`), one environment entry (`env.void`), a file mode and one annotation.
+
+Who shapes a container's spec, and what is believed of it:
+
+- The author of the image: the environment, command and labels. `NVIDIA_VISIBLE_DEVICES` says which GPUs are
+  wanted, which is NVIDIA's own interface, and where it is not set `CUDA_VERSION` may mean `all`; the answer
+  is never more than the nodes that the host listed. `NVIDIA_CTK_LIBCUDA_DIR` would tell jit-cdi from csv and
+  is not looked at: an image could then switch the narrowing of csv off.
+- The user of the engine: environment, annotations (`docker run --annotation`, a pod's), mounts, `--device`,
+  the command line. Annotations that change the sandbox go. A mount never makes a device or a hook, and may
+  only ask for less. A node under one of NVIDIA's names has to be that very node.
+- The engine, NVIDIA's runtime and the host's CDI files: hooks, device nodes, their mounts. They are root's
+  own; still, a hook stays only where it is to the letter what NVIDIA's toolkit writes, as it runs as root on
+  the host.
+- Whoever may write into the bundle, the settings or `/proc` is root, and not guarded against.
+
+Where a GPU is asked for and something is not understood, the container is refused and its spec left as it
+was. It never falls back to another runtime."""
+
+_DESIGN = "google/gvisor#12794 (S1 to S8)"
+
+RULES = (
+    Rule(
+        "env.void",
+        "Every NVIDIA_VISIBLE_DEVICES is replaced by one `void`; where none is set, one is added.",
+        "CDI edits append `void` to the image's value. runsc 20260406 and later take the last but one of"
+        " [all, void], want nvidia-container-cli and expose every GPU. Not set at all means `all` to"
+        " NVIDIA's tools in an image with CUDA_VERSION.",
+        "20260406 and later need it; harmless before",
+        "gVisor 4750c79b8, runsc/specutils/nvidia.go; toolkit, internal/config/image; " + _DESIGN,
+    ),
+    Rule(
+        "hooks.legacy",
+        "The prestart hooks nvidia-container-runtime-hook and nvidia-container-toolkit are dropped where"
+        " devices are listed.",
+        "Both paths at once give the union of their devices and mount everything twice; two binds of one"
+        " socket kill the gofer.",
+        "all",
+        "gVisor, runsc/container/container.go; toolkit, internal/modifier/hook_remover.go",
+    ),
+    Rule(
+        "hooks.allow",
+        "Of NVIDIA's hooks only create-symlinks, update-ldcache, enable-cuda-compat and"
+        " update-application-profile stay: at createContainer, with a program out of `trusted_hooks`, in"
+        " the form `nvidia-ctk hook NAME` or `nvidia-cdi-hook NAME`, with the arguments and environment"
+        " that NVIDIA's toolkit writes. With `drop_update_ldcache` that one goes as well.",
+        "A hook runs as root in the host's mount namespace, so a name alone (nvidia-ctk in /tmp) is no"
+        " reason to run it, and neither is a known subcommand with an argument that makes it read a file"
+        " or run a program of somebody's choice (--container-spec, --ldconfig-path)."
+        " disable-device-node-modification is fatal in the nvidia-ctk form. Each one dropped is said.",
+        "20260520 and later run hooks; earlier ones skip them",
+        "gVisor ae18a84df, 8f3bcd05c, google/gvisor#13283; toolkit, internal/discover/hooks.go,"
+        " cmd/nvidia-cdi-hook",
+    ),
+    Rule(
+        "hooks.emulate",
+        "With `hooks_run` false no NVIDIA hook is left; the links of the hooks that hooks.allow trusts,"
+        " and the SONAMEs of mounted libraries, become read-only binds. With `drop_update_ldcache` the"
+        " SONAMEs do that no other hook makes.",
+        "Without them libcuda.so.1 is missing: only libcuda.so.570.124.06 is mounted. A bind needs a"
+        " source, and no source is used that was not mounted already; a link to anything else is left out"
+        " and said. The SONAME comes from the file's name, at create time from its ELF header on the host.",
+        "before 20260520",
+        "gVisor, runsc/container/container.go before ae18a84df; tried with 20250503 to 20260518",
+    ),
+    Rule(
+        "devices.scope",
+        "csv, and mixed: nodes of GPUs that were not asked for are removed, with their lines in"
+        " linux.resources.devices. The request is the first NVIDIA_VISIBLE_DEVICES (index = NVML order ="
+        " PCI order; UUID, also shortened while it is the only one; all; none), or the mounts under"
+        " /var/run/nvidia-container-devices/; of `all` in one and ids in the other the ids count. Refused:"
+        " an id that is not on this host or names several GPUs, a MIG device, a GPU whose node is not"
+        " listed, two requests that differ, no request at all, ids without a readable proc_driver.",
+        "csv mode lists every GPU of its CSV files whatever was asked (1.13 to 1.18), or odd sets (1.20:"
+        " `0` gives 0, 2 and 3). The index is not the minor on many machines. A spec with a lone `void` is"
+        " taken as it is where nvproxy is on already: that is this wrapper's own output.",
+        "all",
+        "toolkit, internal/modifier/csv.go, pkg/nvcdi/lib-csv.go; gVisor 05b7c55c1 (#9389)",
+    ),
+    Rule(
+        "devices.dead",
+        "Nodes that gVisor cannot serve are removed: nvidia-modeset, nvidia-uvm-tools, nvidia-caps, dri,"
+        " nvhost and the like, and a GPU under another name.",
+        "They are dead in the sandbox: gVisor serves /dev/nvidiactl, /dev/nvidia-uvm and /dev/nvidiaN by"
+        " these names.",
+        "all",
+        "gVisor, runsc/cmd/sandboxsetup/gofer_mount.go, ShouldExposeNvidiaDevice",
+    ),
+    Rule(
+        "devices.mode",
+        "fileMode is filled with 0666. Refused: /dev/nvidiaN that is not c 195:N, /dev/nvidiactl that is"
+        " not c 195:255, /dev/nvidia-uvm that is not c with a dynamic major, any of them twice with"
+        " different numbers, a path that is not plain.",
+        "runsc before 20260223 panics where any node has no fileMode. A node with such a name and other"
+        " numbers is another device: with --device /dev/nvidia3:/dev/nvidia0 one GPU would pass for"
+        " another.",
+        "fileMode: before 20260223; the check: all",
+        "gVisor 231534428 (#12616); Linux, Documentation/admin-guide/devices.txt",
+    ),
+    Rule(
+        "devices.exist",
+        "Each node has to be on the host with the numbers that the spec gives. Where not, host"
+        " preparation runs once; then it is refused.",
+        "runsc binds the node by its path and says only EOF. Looked at when a container is created, not"
+        " by explain and rewrite.",
+        "all",
+        "gVisor, runsc/cmd/sandboxsetup/gofer_mount.go, SetupDev; " + _DESIGN,
+    ),
+    Rule(
+        "mounts.sockets",
+        "Binds of NVIDIA's sockets and FIFOs (persistenced, fabricmanager, MPS) are removed: by name, at"
+        " create time also by type.",
+        "The gofer dies opening them: no such device or address.",
+        "all",
+        "gVisor PR 13383 and 14214; toolkit, internal/discover/ipc.go",
+    ),
+    Rule(
+        "annotation.nvproxy",
+        'dev.gvisor.internal.nvproxy: "true", and --nvproxy before the caller\'s arguments, for containers'
+        " that ask for a GPU.",
+        "The annotation is kept in the container's state, so that `start` and `restore` know as well. For"
+        " plain containers it is never set: it makes runsc open /dev/nvidiactl, and a broken driver would"
+        " break them too.",
+        "20231030 and later; before 20260525 nothing else turns nvproxy on",
+        "gVisor 70783b4ce, 0bf82b30d, runsc/specutils/nvidia.go",
+    ),
+    Rule(
+        "annotation.user",
+        "dev.gvisor.flag.* and dev.gvisor.internal.* are removed from every container, unless"
+        " `allow_user_annotations` is set.",
+        "They change the sandbox (host-uds, overlay2, nvproxy in a plain container), and who may run a"
+        " container can set them.",
+        "all",
+        "gVisor, runsc/config/flags.go, overrideAllowlist",
+    ),
+    Rule(
+        "legacy.env",
+        "Of several values of NVIDIA_VISIBLE_DEVICES or NVIDIA_DRIVER_CAPABILITIES the last one is left.",
+        "It is the one that NVIDIA's hook and runsc take; every reader now sees the same one.",
+        "all",
+        "gVisor, runsc/specutils/nvidia.go; toolkit, internal/config/image/cuda_image.go",
+    ),
+    Rule(
+        "legacy.capabilities",
+        "NVIDIA_DRIVER_CAPABILITIES is clipped to `allowed_capabilities`; `all` becomes that list."
+        " Refused where nothing is left.",
+        "runsc fails on a capability that it is not told to allow, late and unclear; left empty, the"
+        " variable means its default.",
+        "20240930 and later",
+        "gVisor 3ca94ff9e, 9d6be7c51",
+    ),
+    Rule(
+        "legacy.mig",
+        "A MIG device in NVIDIA_VISIBLE_DEVICES is refused.",
+        "gVisor cannot serve it, and says so only after the sandbox has started.",
+        "all",
+        "gVisor, runsc/specutils/nvidia.go, ParseNvidiaVisibleDevices",
+    ),
+    Rule(
+        "legacy.cli",
+        "Refused where nvidia-container-cli is not in runsc's PATH. Looked for when a container is created.",
+        "runsc calls it to set the container up. The prestart hook itself stays: it is runsc's trigger,"
+        " and runsc never runs it.",
+        "all",
+        "gVisor, runsc/container/container.go, nvProxyPreGoferHostSetup; " + _DESIGN,
+    ),
+    Rule(
+        "pod.sandbox",
+        "A CRI pod sandbox (containerd, CRI-O) gets annotation.nvproxy on a host whose proc_driver lists"
+        " a GPU.",
+        "runsc decides on GPU support for a whole pod at its sandbox, which asks for no GPU itself; from"
+        " 20260126 on it panics when a GPU container joins another one. Whoever forges the annotation in"
+        " Docker gets the driver's code, and no node.",
+        "all",
+        "google/gvisor#13620, #13621; containerd, pkg/cri/annotations; CRI-O, pkg/annotations",
+    ),
+    Rule(
+        "spec.class",
+        "Refused: a part of a GPU spec that cannot be repaired, hooks or GPU nodes of NVIDIA's without"
+        " /dev/nvidiactl.",
+        "Half of a spec is somebody's mistake or an attack; neither starts as a container that was"
+        " thought to have a GPU.",
+        "all",
+        _DESIGN,
+    ),
+    Rule(
+        "spec.json",
+        "Refused: a GPU container's config.json that is not JSON, or could be read in two ways: a name"
+        " twice in an object, NaN, lone surrogates, more than 200 levels, more than 16 MiB, anything after"
+        " its end, a field in another shape, or `Devices` for `devices`, which Go takes for the same.",
+        "The rules would judge another spec than the one that runsc reads.",
+        "all",
+        "Go, encoding/json; gVisor, runsc/specutils/specutils.go, ReadSpec",
+    ),
+    Rule(
+        "settings",
+        "Refused: a GPU container, where the settings file has an unknown key, a wrong value, or may be"
+        " written by others.",
+        "Nothing is known then of this host's runsc. Plain containers go on.",
+        "all",
+        "the settings below",
+    ),
+    Rule(
+        "bundle.file",
+        "Refused: a bundle or config.json that may be written by others, is a link, no regular file, or"
+        " linked more than once; also where the new one cannot be written.",
+        "The wrapper is root, and would read or write where somebody else points it.",
+        "all",
+        "open(2), rename(2)",
+    ),
+    Rule(
+        "wrapper.fault",
+        "Refused: a GPU container that the wrapper itself fails on.",
+        "A fault is no reason to let a spec through unjudged.",
+        "all",
+        "docs/architecture.md",
+    ),
+)
+
+
+def markdown() -> str:
+    """The text of docs/wrapper.md."""
+    lines = ["# What the wrapper does to a spec", "", PREAMBLE, ""]
+    lines += ["This page is made by `make docs` from `nvproxy_wrapper/catalogue.py`.", ""]
+    for rule in RULES:
+        lines += [f"## {rule.id}", "", rule.what, "", f"**Why:** {rule.why}", ""]
+        lines += [f"**runsc:** {rule.runsc}. **Source:** {rule.source}.", ""]
+    lines += ["# Settings", "", f"`{SETTINGS_PATH}`, JSON; a key left out takes its default.", ""]
+    lines += ["| key | takes | default |", "|---|---|---|"]
+    for key, allowed in allowed_values():
+        lines.append(f"| `{key}` | {allowed} | `{json.dumps(getattr(DEFAULTS, key))}` |")
+    return "\n".join(lines) + "\n"

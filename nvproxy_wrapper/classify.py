@@ -1,0 +1,230 @@
+"""Which class a spec is of, told from the spec itself, with the evidence.
+
+- none: no NVIDIA hook, no NVIDIA device node.
+- legacy: NVIDIA's prestart hook and no device nodes; runsc takes the hook for a trigger.
+- csv: nodes and hooks as csv mode writes them; every GPU of the host, whatever was asked.
+- jit-cdi: what `auto` means from toolkit 1.18 on; exact nodes, hooks written `nvidia-ctk hook NAME`.
+- cdi: from a CDI file; exact nodes, hooks written `nvidia-cdi-hook NAME`, up to 1.15 `nvidia-ctk hook NAME`.
+- device-plugin: nodes that the engine or a device plugin listed, and nothing of the toolkit's.
+- mixed: more than one of these at once, or a part of one; narrowed like csv, or refused.
+
+How csv, jit-cdi and old cdi specs differ, read from the toolkit's source and from 125 captured specs:
+
+- `disable-device-node-modification` (1.18 on) and `update-application-profile` (1.20) come from
+  pkg/nvcdi/driver-nvml.go, which csv mode never uses.
+- `create-symlinks --csv-filename` comes from csv mode (up to 1.13).
+- `enable-cuda-compat --host-cuda-version` comes from csv mode (1.19 on); with `--host-driver-version` it says
+  nothing, as csv mode wrote it so in 1.17 and 1.18.
+- csv mode has always linked `libcuda.so` (internal/platform-support/tegra/symlinks.go); CDI files up to 1.15
+  did not.
+- A CDI file's common nodes come before those of its devices: nvidia-modeset, -uvm, -uvm-tools, nvidiactl,
+  then nvidiaN.
+
+Only hooks and nodes count, not what an image can set: NVIDIA_CTK_LIBCUDA_DIR would tell jit-cdi from csv as
+well, and anybody's `ENV` line could then switch the narrowing off. Where all this leaves two classes (jit-cdi
+with its telling hooks disabled, csv with `nvidia-ctk.path` set to nvidia-cdi-hook), `toolkit_mode` decides;
+without it the class is the one that is narrowed: csv.
+"""
+
+from __future__ import annotations
+
+from . import devices, gpus, hooks
+from .annotations import NVPROXY
+from .environment import VISIBLE_DEVICES, values
+from .mounts import is_bind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .gpus import Request
+    from .hooks import NvidiaHook
+    from .oci_spec import Parts
+
+CLASSES = ("none", "legacy", "csv", "cdi", "jit-cdi", "device-plugin", "mixed")
+
+_NVML_HOOKS = ("disable-device-node-modification", "update-application-profile")
+_LISTING_MODES = ("csv", "cdi", "jit-cdi")
+_CSV_FLAGS = ("--host-cuda-version", "--csv-filename")
+_TOOLKIT_OPTIONS = {"ro", "nosuid", "nodev"}
+
+
+class Facts:
+    """What was found out about a spec before any rule is applied.
+
+    Attributes:
+        spec_class: one of `CLASSES`.
+        evidence: sentences that say from what it was told.
+        gpu_requested: whether the container asks for a GPU.
+        requested: what it asks for.
+        request_conflict: half a sentence, where two places ask for different GPUs; "" where not.
+        problem: half a sentence, where the spec is a part of a GPU spec that cannot be repaired; "" where
+            not.
+        is_rewritten: the spec carries the marks of an earlier rewrite: nvproxy is on, one `void` is all that
+            is asked.
+        toolkit_made_devices: the toolkit had its hands in it, so that somebody asked it for GPUs.
+    """
+
+    __slots__ = (
+        "evidence",
+        "gpu_requested",
+        "is_rewritten",
+        "problem",
+        "request_conflict",
+        "requested",
+        "spec_class",
+        "toolkit_made_devices",
+    )
+
+    def __init__(self, parts: Parts, toolkit_mode: str) -> None:
+        found = hooks.find(parts.hooks)
+        legacy = [hook for hook in found if hook.is_legacy]
+        others = [hook for hook in found if not hook.is_legacy]
+        nodes = [device["path"] for device in parts.devices if devices.is_nvidia(device)]
+        asked = values(parts.env, VISIBLE_DEVICES)
+
+        self.evidence: list[str] = [f"{hook.stage} has the hook {hook}" for hook in found]
+        if nodes:
+            self.evidence.append(f"linux.devices lists {', '.join(nodes)}")
+        if asked:
+            self.evidence.append(f"{VISIBLE_DEVICES} is {', then '.join(repr(value) for value in asked)}")
+        self.problem = ""
+        self.request_conflict = ""
+        self.requested: Request = None
+        self.is_rewritten = parts.annotations.get(NVPROXY) == "true" and asked == ["void"]
+        self.toolkit_made_devices = (
+            bool(others) or _has_toolkit_mounts(parts) or (len(asked) > 1 and asked[-1] == "void")
+        )
+
+        if devices.CONTROL in nodes:
+            self.gpu_requested = True
+            self._read_request(parts, asked[:1])
+            if asked in ([], ["void"]) and self.requested is None and not self.is_rewritten:
+                self.requested = self._request_of_legacy_image(parts.env)
+            self.spec_class, why = _class_of_listed(legacy, others, nodes, self, toolkit_mode)
+            self.evidence.append(why)
+        elif legacy and not nodes:
+            # NVIDIA's hook and runsc keep the last of several values.
+            self._read_request(parts, asked[-1:], with_volume_mounts=False)
+            self.gpu_requested = self.requested is not None
+            self.spec_class = "legacy"
+        elif nodes or found:
+            self.gpu_requested = True
+            self._read_request(parts, asked[:1])
+            self.spec_class = "mixed"
+            self.problem = f"{self.evidence[0]}, and {devices.CONTROL} is not listed"
+        else:
+            self.gpu_requested = False
+            self._read_request(parts, asked[:1], with_volume_mounts=False)
+            self.spec_class = "none"
+            self.evidence.insert(0, "No hook and no device node of NVIDIA's is in the spec")
+
+    def _read_request(self, parts: Parts, asked: list[str], *, with_volume_mounts: bool = True) -> None:
+        in_env = gpus.parse_visible_devices(asked[0]) if asked else None
+        in_mounts = gpus.volume_mount_request(parts.mounts) if with_volume_mounts else None
+        self.requested = in_env
+        if in_mounts is None or in_mounts == in_env:
+            pass
+        elif in_env in (None, "all") or in_mounts == "all":
+            # Whether the toolkit reads the mounts cannot be seen here: the one that asks for less counts.
+            self.requested = in_mounts if in_env in (None, "all") else in_env
+            self.evidence.append(f"mounts under {gpus.VOLUME_MOUNT_ROOT} ask for {in_mounts}")
+        else:
+            self.request_conflict = (
+                f"{VISIBLE_DEVICES} asks for {in_env}, mounts under {gpus.VOLUME_MOUNT_ROOT} for {in_mounts}"
+            )
+
+    def _request_of_legacy_image(self, env: list[str]) -> Request:
+        """An image from before NVIDIA_REQUIRE_CUDA means `all` (toolkit, image.CUDA.IsLegacy)."""
+        is_legacy = any(values(env, "CUDA_VERSION")) and not any(values(env, "NVIDIA_REQUIRE_CUDA"))
+        if not (is_legacy and self.toolkit_made_devices):
+            return None
+        self.evidence.append(
+            "CUDA_VERSION is set and NVIDIA_REQUIRE_CUDA is not: the toolkit takes that for all"
+        )
+        return "all"
+
+
+def _class_of_listed(
+    legacy: list[NvidiaHook], others: list[NvidiaHook], nodes: list[str], facts: Facts, toolkit_mode: str
+) -> tuple[str, str]:
+    """The class of a spec that lists the control node, and the sentence that says why."""
+    from_nvml = [hook for hook in others if hook.subcommand in _NVML_HOOKS]
+    from_csv = [hook for hook in others if any(hook.values(flag) for flag in _CSV_FLAGS)]
+    contradiction = _contradiction(legacy, others, from_nvml, from_csv)
+    if contradiction:
+        return "mixed", contradiction
+    if not others:
+        return _class_without_hooks(facts, toolkit_mode)
+    is_ctk_form = others[0].is_ctk_form
+    if from_nvml:
+        # `nvidia-ctk hook` in a CDI file is what NVIDIA's device plugin for Kubernetes writes.
+        is_jit = is_ctk_form and toolkit_mode != "cdi"
+        return "jit-cdi" if is_jit else "cdi", f"{from_nvml[0].subcommand} is never in a csv spec"
+    if is_ctk_form:
+        return _class_of_ctk_form(others, from_csv, nodes, toolkit_mode)
+    # csv mode writes this form where nvidia-ctk.path is set to it, and then something was asked for.
+    if toolkit_mode == "csv" or (from_csv and toolkit_mode != "cdi" and facts.requested is not None):
+        return "csv", "The hooks are those of csv mode with nvidia-ctk.path set to nvidia-cdi-hook"
+    return "cdi", "The hooks are written as nvidia-ctk cdi generate does from 1.16 on"
+
+
+def _contradiction(
+    legacy: list[NvidiaHook],
+    others: list[NvidiaHook],
+    from_nvml: list[NvidiaHook],
+    from_csv: list[NvidiaHook],
+) -> str:
+    unknown = [hook for hook in others if not hook.is_known]
+    if legacy:
+        return "Both the legacy hook and device nodes are there: two ways at once"
+    if unknown:
+        return f"{unknown[0]} is not a hook that NVIDIA's toolkit is known to write at {unknown[0].stage}"
+    if len({hook.is_ctk_form for hook in others}) > 1:
+        return "Hooks of both forms are there, nvidia-ctk and nvidia-cdi-hook: two writers"
+    if from_nvml and from_csv:
+        return f"{from_nvml[0]} is never in a csv spec, and {from_csv[0]} has arguments of csv mode only"
+    return ""
+
+
+def _class_of_ctk_form(
+    others: list[NvidiaHook], from_csv: list[NvidiaHook], nodes: list[str], toolkit_mode: str
+) -> tuple[str, str]:
+    if from_csv:
+        return "csv", f"{from_csv[0]} has arguments of csv mode only"
+    if toolkit_mode in _LISTING_MODES:
+        return toolkit_mode, f"The hooks fit more than one class; toolkit_mode is {toolkit_mode}"
+    if any(link.endswith("/libcuda.so") for _, link in hooks.links_of(others)):
+        return "csv", "The hooks link libcuda.so, and none is there that csv mode would not write"
+    if _has_cdi_order(nodes):
+        return "cdi", "libcuda.so is not linked, and common nodes come before GPUs: a CDI file up to 1.15"
+    return "csv", "Nothing says that the hooks are not those of csv mode"
+
+
+def _class_without_hooks(facts: Facts, toolkit_mode: str) -> tuple[str, str]:
+    if not facts.toolkit_made_devices:
+        return "device-plugin", "No hook of NVIDIA's is there, nor a trace of its toolkit"
+    if toolkit_mode in _LISTING_MODES:
+        return (
+            toolkit_mode,
+            f"The toolkit's traces are there without its hooks; toolkit_mode is {toolkit_mode}",
+        )
+    return "mixed", "The toolkit's mounts, or its void, are there without its hooks"
+
+
+def _has_toolkit_mounts(parts: Parts) -> bool:
+    """Whether a driver library is mounted with the toolkit's options; no engine gives them to a volume."""
+    return any(
+        is_bind(mount)
+        and mount["destination"] == mount.get("source")
+        and "/libcuda.so." in mount["destination"]
+        and _TOOLKIT_OPTIONS.issubset(mount.get("options") or [])
+        for mount in parts.mounts
+    )
+
+
+def _has_cdi_order(nodes: list[str]) -> bool:
+    """First the common nodes with nvidiactl last, then GPUs: the CDI library's InjectDevices."""
+    place = nodes.index(devices.CONTROL) + 1
+    common, rest = nodes[:place], nodes[place:]
+    are_gpus = [devices.gpu_minor(path) is not None for path in rest]
+    are_common = [devices.gpu_minor(path) is None for path in common]
+    return bool(rest) and all(are_gpus) and all(are_common) and devices.UVM in common

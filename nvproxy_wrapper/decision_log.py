@@ -1,0 +1,80 @@
+"""The decision log: one JSON line for each container that asked for a GPU, or was refused one."""
+
+from __future__ import annotations
+
+import posix
+import time
+
+from . import strict_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .decision import Decision
+
+_FLAGS = (
+    posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+)
+_MAX_TEXT = 256
+_MAX_ITEMS = 64
+
+
+def append(path: str, decision: Decision, container: str, started: float) -> str | None:
+    """Append the line about `decision` to the log `path`; a log that cannot be written stops no container.
+
+    Args:
+        path: the log. Made with mode 0640 where it is missing, its directory is not.
+        decision: what was decided.
+        container: its id.
+        started: `time.monotonic()` when the wrapper began, in seconds.
+
+    Returns:
+        None, or a sentence that says why there is no line.
+    """
+    line: dict[str, Any] = {
+        "time": timestamp(),
+        "id": _bounded(container),
+        "class": decision.spec_class,
+        "asked": _asked(decision.requested),
+        "given": decision.devices[:_MAX_ITEMS] if decision.refusal is None else [],
+        "rules": _distinct([action.rule for action in decision.actions]),
+        "refused": None if decision.refusal is None else decision.refusal.rule,
+        "ms": round((time.monotonic() - started) * 1000),
+        "pid": posix.getpid(),
+    }
+    data = strict_json.dumps(line) + b"\n"
+    try:
+        fd = posix.open(path, _FLAGS, 0o640)
+        try:
+            # One write to a file opened for appending: lines of containers that start at once do not mix.
+            written = posix.write(fd, data)
+        finally:
+            posix.close(fd)
+    except OSError as error:
+        return _notice(f"could not be written: {error.strerror}", path)
+    return None if written == len(data) else _notice("took half a line: its disk is full", path)
+
+
+def timestamp() -> str:
+    """Now, in UTC, as runsc and runc write it into their logs (RFC 3339)."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _asked(requested: str | list[str] | None) -> str | list[str] | None:
+    # A stranger wrote these: an image may carry a megabyte of them.
+    if isinstance(requested, list):
+        return [_bounded(item) for item in requested[:_MAX_ITEMS]]
+    return requested if requested is None else _bounded(requested)
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
+
+
+def _distinct(items: list[str]) -> list[str]:
+    return list(dict.fromkeys(items))
+
+
+def _notice(what: str, path: str) -> str:
+    return f"nvproxy-wrapper: the decision log {path} {what}. No container is held up by that."

@@ -1,0 +1,187 @@
+"""The device nodes: only NVIDIA's own, only those asked for, only those that gVisor can serve."""
+
+from __future__ import annotations
+
+from . import gpus
+from .decision import Refusal
+from .settings import is_absolute_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .rewrite import Draft
+
+CONTROL = "/dev/nvidiactl"
+UVM = "/dev/nvidia-uvm"
+
+_PREFIX = "/dev/nvidia"
+_NVIDIA_MAJOR = 195  # Linux, Documentation/admin-guide/devices.txt: "195 char  Nvidia graphics devices"
+_CONTROL_MINOR = 255
+_DYNAMIC_MAJORS = (*range(234, 255), *range(384, 512))  # Linux, include/linux/fs.h: CHRDEV_MAJOR_DYN_*
+_FILE_MODE = 0o666
+
+# Served by no device of gVisor's (pkg/sentry/devices/nvproxy, runsc/cmd/sandboxsetup
+# ShouldExposeNvidiaDevice).
+_DEAD_PREFIXES = ("/dev/nvidia", "/dev/dri/", "/dev/nvhost", "/dev/nvmap", "/dev/nvgpu", "/dev/nvsciipc")
+
+
+def gpu_minor(path: str) -> int | None:
+    """N of /dev/nvidiaN; None for any other path."""
+    digits = path[len(_PREFIX) :] if path.startswith(_PREFIX) else ""
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 6 else None
+
+
+def is_nvidia(device: dict[str, Any]) -> bool:
+    """Whether a node is NVIDIA's by its name."""
+    return "nvidia" in device["path"]
+
+
+def check(draft: Draft) -> None:
+    """`devices.mode`, first half: a node with one of NVIDIA's names is that node.
+
+    Raises:
+        Refusal: it is not, or is there twice with different numbers.
+    """
+    seen: dict[str, tuple[Any, ...]] = {}
+    for device in draft.devices:
+        path = device["path"]
+        if not is_nvidia(device):
+            continue
+        numbers = (device.get("type"), device.get("major"), device.get("minor"))
+        shown = f"{numbers[0]} {numbers[1]}:{numbers[2]}"
+        if not is_absolute_path(path):
+            raise _not_that_node(path, "which is no plain path")
+        if not _are_numbers_of(path, numbers):
+            raise _not_that_node(path, f"as {shown}, which is another device")
+        if seen.setdefault(path, numbers) != numbers:
+            raise _not_that_node(path, f"twice, as {' '.join(map(str, seen[path]))} and as {shown}")
+
+
+def scope(draft: Draft) -> None:
+    """`devices.scope`: of the GPUs that are listed only those stay that were asked for.
+
+    csv mode lists every GPU of the host whatever was asked for; a spec of class mixed may come from it. The
+    lists of the other classes are exact.
+
+    Raises:
+        Refusal: what was asked for cannot be told, is not on this host, or is not among the nodes that are
+            listed.
+    """
+    facts = draft.facts
+    if facts.spec_class not in ("csv", "mixed"):
+        return
+    if facts.request_conflict:
+        raise Refusal(
+            "devices.scope", facts.request_conflict, "Ask for the same GPUs in both, or in one of them only."
+        )
+    request = facts.requested
+    listed = {minor for minor in (gpu_minor(device["path"]) for device in draft.devices) if minor is not None}
+    if request == "all":
+        return
+    if request is None:
+        if facts.is_rewritten or not facts.toolkit_made_devices:
+            return
+        raise Refusal(
+            "devices.scope",
+            f"the spec lists {len(listed)} GPUs, and its environment does not say which were asked for",
+            "Set NVIDIA_VISIBLE_DEVICES to all, none, an index or a UUID.",
+        )
+    wanted = set() if request == "none" else gpus.minors_of(list(request), draft.host)
+    missing = sorted(wanted - listed)
+    if missing:
+        raise Refusal(
+            "devices.scope",
+            f"{', '.join(request)} is asked for, and the spec does not list the node {_PREFIX}{missing[0]}",
+            "Add the node to the host's CSV files or CDI specification, or ask for a GPU that is in them.",
+        )
+    asked = request if isinstance(request, str) else ", ".join(request)
+    for device in list(draft.devices):
+        minor = gpu_minor(device["path"])
+        if minor is not None and minor not in wanted:
+            draft.drop_device(device, "devices.scope", f"asked for is {asked}")
+
+
+def drop_dead(draft: Draft) -> None:
+    """`devices.dead`: nodes that gVisor cannot serve.
+
+    A GPU under another name is one of them: gVisor goes by the name.
+    """
+    for device in list(draft.devices):
+        path = device["path"]
+        if path in (CONTROL, UVM) or gpu_minor(path) is not None:
+            continue
+        is_renamed = device.get("major") == _NVIDIA_MAJOR and device.get("type") in ("c", "u")
+        if path.startswith(_DEAD_PREFIXES) or is_renamed:
+            draft.drop_device(
+                device, "devices.dead", "gVisor cannot serve it; it would be dead in the sandbox"
+            )
+
+
+def fill_mode(draft: Draft) -> None:
+    """`devices.mode`, second half: runsc before 20260223 panics where any node has no fileMode."""
+    for place, device in enumerate(draft.devices):
+        if device.get("fileMode") is None:
+            draft.devices[place] = {**device, "fileMode": _FILE_MODE}
+            draft.act(
+                "devices.mode",
+                device["path"],
+                "fileMode set to 0666",
+                "runsc before 20260223 panics without it",
+            )
+
+
+def check_exist(draft: Draft) -> None:
+    """`devices.exist`: runsc binds each node by its path, and says no more than EOF where it is missing.
+
+    Raises:
+        Refusal: a node is not on this host, or is another device there.
+    """
+    for device in draft.devices:
+        if not is_nvidia(device):
+            continue
+        problem = draft.host.node_problem(device["path"], device["major"], device["minor"])
+        if problem is not None:
+            raise Refusal(
+                "devices.exist",
+                f"{device['path']} {problem}",
+                "Load the NVIDIA kernel modules and make the nodes (nvidia-modprobe -c0 -u); write the host's"
+                " CSV files or CDI specification anew.",
+                host_prep_may_help=True,
+            )
+
+
+def narrow_cgroup_rules(
+    rules: list[dict[str, Any]], removed: list[dict[str, Any]], kept: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """linux.resources.devices without what allows the removed nodes and no kept one.
+
+    runsc ignores the list; whoever reads the spec finds it true to the nodes.
+    """
+    gone = {_numbers(device) for device in removed} - {_numbers(device) for device in kept}
+    return [rule for rule in rules if rule.get("allow") is not True or _numbers(rule) not in gone]
+
+
+def _numbers(item: dict[str, Any]) -> tuple[Any, Any, Any]:
+    return (item.get("type"), item.get("major"), item.get("minor"))
+
+
+def _are_numbers_of(path: str, numbers: tuple[Any, ...]) -> bool:
+    node_type, major, minor = numbers
+    if path == CONTROL:
+        return numbers == ("c", _NVIDIA_MAJOR, _CONTROL_MINOR)
+    if path == UVM:
+        return node_type == "c" and major in _DYNAMIC_MAJORS and minor == 0
+    number = gpu_minor(path)
+    if number is not None:
+        return numbers == ("c", _NVIDIA_MAJOR, number) and path == f"{_PREFIX}{number}"
+    return True
+
+
+def _not_that_node(path: str, how: str) -> Refusal:
+    return Refusal(
+        "devices.mode",
+        f"the spec lists {path!r} {how}",
+        f"{_PREFIX}N has to be c {_NVIDIA_MAJOR}:N, {CONTROL} c {_NVIDIA_MAJOR}:{_CONTROL_MINOR}, and {UVM} c"
+        " with a dynamic major and the minor 0; look at what wrote the spec.",
+    )

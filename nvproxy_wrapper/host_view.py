@@ -1,0 +1,214 @@
+"""What the rules may look up on a host.
+
+`ProcDriverView` reads the NVIDIA driver's own directory under /proc and nothing else: `explain` and `rewrite`
+use it, so that they give the same answer anywhere. `CreateView` also looks at nodes, mount sources and
+programs: for create time. Where a view does not look, its answer is None, "cannot tell", which is never taken
+for yes nor for no.
+"""
+
+from __future__ import annotations
+
+import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+PROGRAM_PATH: Final = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+"""Where programs are looked for, and the PATH that runsc is given: it looks nvidia-container-cli up there."""
+
+_MAX_INFORMATION_BYTES = 64 * 1024
+_MAX_ELF_TABLE_BYTES = 4 * 1024 * 1024
+
+_S_IFMT = 0o170000
+_S_IFIFO = 0o010000
+_S_IFCHR = 0o020000
+_S_IFREG = 0o100000
+_S_IFSOCK = 0o140000
+
+
+class Gpu:
+    """One GPU as the driver lists it.
+
+    Attributes:
+        index: its number for NVML and nvidia-smi: the place in PCI order among the GPUs that are not
+            excluded.
+        minor: the N of /dev/nvidiaN; not the index on many machines.
+        uuid: `GPU-` and 36 characters; "" where the driver does not know it yet.
+        pci: `domain:bus:device.function`.
+    """
+
+    __slots__ = ("index", "minor", "pci", "uuid")
+
+    def __init__(self, index: int, minor: int, uuid: str, pci: str) -> None:
+        self.index = index
+        self.minor = minor
+        self.uuid = uuid
+        self.pci = pci
+
+
+class HostError(Exception):
+    """The driver's directory is missing or not as expected; the message says what and where."""
+
+
+class ProcDriverView:
+    """The host as the driver describes it in `proc_driver` (default /proc/driver/nvidia)."""
+
+    def __init__(self, proc_driver: str) -> None:
+        self.proc_driver = proc_driver
+
+    def gpus(self) -> list[Gpu]:
+        """Every GPU that NVML counts, in NVML's order: by PCI address.
+
+        The format is that of the kernel module (NVIDIA/open-gpu-kernel-modules,
+        kernel-open/nvidia/nv-procfs.c, nv_procfs_read_gpu_info).
+
+        Raises:
+            HostError: no such directory, or a file in it cannot be read or understood.
+        """
+        root = f"{self.proc_driver}/gpus"
+        try:
+            names = posix.listdir(root)
+        except OSError as error:
+            raise HostError(f"{root} cannot be read ({error.strerror})") from None
+        found: list[tuple[tuple[int, ...], int, str, str]] = []
+        for name in names:
+            path = f"{root}/{name}/information"
+            fields = _fields(path)
+            # NVML does not count a GPU that NVreg_ExcludedGpus (before 470: NVreg_GpuBlacklist) hides.
+            if "yes" in (fields.get("GPU Excluded", "").lower(), fields.get("Blacklisted", "").lower()):
+                continue
+            minor = fields.get("Device Minor", "")
+            if not (minor.isascii() and minor.isdigit()):
+                raise HostError(f"{path} has no Device Minor")
+            uuid = fields.get("GPU UUID", "")
+            found.append((_pci_address(name, root), int(minor), "" if "?" in uuid else uuid, name))
+        found.sort()
+        return [Gpu(index, minor, uuid, pci) for index, (_, minor, uuid, pci) in enumerate(found)]
+
+    def node_problem(self, path: str, major: int, minor: int) -> str | None:  # noqa: ARG002
+        """What is wrong with a node, to follow its path in a sentence; None: nothing, or not looked."""
+        return None
+
+    def is_socket_or_fifo(self, path: str) -> bool | None:  # noqa: ARG002
+        """Whether a path on the host is a socket or a FIFO; None where that is not looked at."""
+        return None
+
+    def soname(self, path: str) -> str | None:  # noqa: ARG002
+        """The SONAME in the ELF header of a library on the host; None: it has none, or is not looked at."""
+        return None
+
+    def has_program(self, name: str) -> bool | None:  # noqa: ARG002
+        """Whether a program is in `PROGRAM_PATH`; None where that is not looked at."""
+        return None
+
+
+class CreateView(ProcDriverView):
+    """The host at create time. No path is looked at that the container's root filesystem holds."""
+
+    def node_problem(self, path: str, major: int, minor: int) -> str | None:
+        """See `ProcDriverView`. runsc binds the node by its path, so it must be there with these numbers."""
+        try:
+            status = posix.lstat(path)
+        except OSError as error:
+            return f"is not there ({error.strerror})"
+        if status.st_mode & _S_IFMT != _S_IFCHR:
+            return "is not a character device"
+        there = (posix.major(status.st_rdev), posix.minor(status.st_rdev))
+        if there != (major, minor):
+            return f"is {there[0]}:{there[1]} on this host and {major}:{minor} in the spec"
+        return None
+
+    def is_socket_or_fifo(self, path: str) -> bool | None:
+        """See `ProcDriverView`. stat and not lstat: a bind mount follows the link as well."""
+        try:
+            mode = posix.stat(path).st_mode
+        except OSError:
+            return None
+        return mode & _S_IFMT in (_S_IFSOCK, _S_IFIFO)
+
+    def soname(self, path: str) -> str | None:
+        """See `ProcDriverView`. Only a regular file of root's that nobody else may write is opened."""
+        try:
+            descriptor = posix.open(
+                path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+            )
+        except OSError:
+            return None
+        try:
+            status = posix.fstat(descriptor)
+            if status.st_mode & _S_IFMT != _S_IFREG or status.st_uid != 0 or status.st_mode & 0o022:
+                return None
+            return _elf_soname(descriptor)
+        except (OSError, IndexError):
+            return None
+        finally:
+            posix.close(descriptor)
+
+    def has_program(self, name: str) -> bool | None:
+        """See `ProcDriverView`."""
+        return any(posix.access(f"{folder}/{name}", posix.X_OK) for folder in PROGRAM_PATH)
+
+
+def _fields(path: str) -> dict[str, str]:
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC)
+        try:
+            text = posix.read(descriptor, _MAX_INFORMATION_BYTES).decode("utf-8", "replace")
+        finally:
+            posix.close(descriptor)
+    except OSError as error:
+        raise HostError(f"{path} cannot be read ({error.strerror})") from None
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _pci_address(name: str, root: str) -> tuple[int, ...]:
+    try:
+        domain, bus, rest = name.split(":")
+        device, function = rest.split(".")
+        return int(domain, 16), int(bus, 16), int(device, 16), int(function, 16)
+    except ValueError:
+        raise HostError(f"{root} has {name!r}, which is no PCI address") from None
+
+
+def _elf_soname(descriptor: int) -> str | None:
+    """DT_SONAME of a 64-bit little-endian ELF file (System V ABI, gABI 4.1); None where it has none.
+
+    Raises:
+        IndexError: the file ends before what it says about itself.
+        OSError: it cannot be read.
+    """
+
+    def read(size: int, offset: int) -> bytes:
+        if size > _MAX_ELF_TABLE_BYTES:
+            raise IndexError(size)
+        data = posix.pread(descriptor, size, offset)
+        if len(data) != size:
+            raise IndexError(offset)
+        return data
+
+    def number(data: bytes, offset: int, size: int) -> int:
+        return int.from_bytes(data[offset : offset + size], "little")
+
+    header = read(64, 0)
+    if header[:6] != b"\x7fELF\x02\x01":
+        return None
+    entry_size, entries = number(header, 54, 2), number(header, 56, 2)
+    programs = read(entry_size * entries, number(header, 32, 8))
+    segments = [programs[i : i + 56] for i in range(0, len(programs), max(entry_size, 56))]
+    loads = [(number(s, 16, 8), number(s, 8, 8), number(s, 32, 8)) for s in segments if number(s, 0, 4) == 1]
+    dynamic = next((s for s in segments if number(s, 0, 4) == 2), None)
+    if dynamic is None:
+        return None
+    table = read(number(dynamic, 32, 8), number(dynamic, 8, 8))
+    tags = {number(table, i, 8): number(table, i + 8, 8) for i in range(0, len(table) - 15, 16)}
+    if 14 not in tags or 5 not in tags:  # DT_SONAME, DT_STRTAB
+        return None
+    # DT_STRTAB is an address in memory; the segment that is loaded there says where it is in the file.
+    for address, offset, size in loads:
+        if address <= tags[5] < address + size:
+            place = offset + (tags[5] - address) + tags[14]
+            name, end, _ = posix.pread(descriptor, 256, place).partition(b"\0")
+            return name.decode("ascii", "replace") if end else None
+    return None

@@ -1,0 +1,87 @@
+"""`legacy.*`: the prestart hook stays, as runsc's trigger; what would fail late is said early."""
+
+from __future__ import annotations
+
+from .decision import Refusal
+from .environment import VISIBLE_DEVICES, values, with_one
+from .gpus import is_mig
+from .host_view import PROGRAM_PATH
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .rewrite import Draft
+
+CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
+
+
+def one_value(draft: Draft) -> None:
+    """`legacy.env`: of several values the last one, as NVIDIA's hook and runsc take it."""
+    for name in (VISIBLE_DEVICES, CAPABILITIES):
+        given = values(draft.env, name)
+        if len(given) > 1:
+            draft.env = with_one(draft.env, name, given[-1])
+            draft.act(
+                "legacy.env",
+                name,
+                f"{', '.join(given)} -> {given[-1]}",
+                "given more than once; the last one counts",
+            )
+
+
+def clip_capabilities(draft: Draft) -> None:
+    """`legacy.capabilities`: runsc fails where more is asked for than it is told to allow.
+
+    Raises:
+        Refusal: nothing of what is asked for is allowed; left empty, it would mean runsc's default.
+    """
+    given = values(draft.env, CAPABILITIES)
+    asked = [part.strip() for part in ",".join(given).split(",") if part.strip()]
+    if not asked:
+        return
+    allowed = draft.settings.allowed_capabilities
+    kept = list(allowed) if "all" in asked else [name for name in asked if name in allowed]
+    if kept == asked:
+        return
+    if not kept:
+        raise Refusal(
+            "legacy.capabilities",
+            f"{CAPABILITIES} asks for {', '.join(asked)}; this host allows {', '.join(allowed) or 'none'}",
+            "Ask for what is allowed, or add to allowed_capabilities in the wrapper's settings.",
+        )
+    draft.env = with_one(draft.env, CAPABILITIES, ",".join(kept))
+    draft.act(
+        "legacy.capabilities",
+        CAPABILITIES,
+        f"{','.join(asked)} -> {','.join(kept)}",
+        "more is not allowed here",
+    )
+
+
+def refuse_mig(draft: Draft) -> None:
+    """`legacy.mig`: runsc knows GPUs only, and says so only after the sandbox has started.
+
+    Raises:
+        Refusal: a MIG device is asked for.
+    """
+    request = draft.facts.requested
+    for name in request if isinstance(request, list) else []:
+        if is_mig(name):
+            raise Refusal(
+                "legacy.mig",
+                f"{VISIBLE_DEVICES} asks for the MIG device {name!r}",
+                "gVisor cannot serve MIG devices; ask for a whole GPU, by index or UUID.",
+            )
+
+
+def check_cli(draft: Draft) -> None:
+    """`legacy.cli`: runsc looks nvidia-container-cli up in its PATH.
+
+    Raises:
+        Refusal: it is not there.
+    """
+    if draft.host.has_program("nvidia-container-cli") is False:
+        raise Refusal(
+            "legacy.cli",
+            f"legacy mode needs nvidia-container-cli, which is not in {':'.join(PROGRAM_PATH)}",
+            "Install libnvidia-container-tools, or set mode to cdi, jit-cdi or csv in NVIDIA's config.toml.",
+        )

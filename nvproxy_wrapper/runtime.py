@@ -1,0 +1,182 @@
+"""The wrapper as an OCI runtime: judge a container's spec, put the repaired one in its place, become runsc.
+
+The launcher (templates/nvproxy-runsc.sh.j2) comes first and sends everything that has no trace of NVIDIA or
+gVisor straight to runsc. What arrives here is a GPU container, or a plain one that merely looks like one.
+
+`run` and `restore` are judged like `create`. nvidia-container-runtime edits the spec for `create` alone, but
+a spec that lists devices already has to be safe whichever way it is started; `restore` reads the spec where
+the container does not exist yet (runsc/cmd/restore.go, 20260905).
+
+Nothing is written to the streams of a container that starts, but for a decision log that cannot be written:
+an engine throws the runtime's log away after success, so there nobody would ever read it.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found] # what `signal` wraps, without its import of `enum`
+import posix
+import sys
+import time
+
+from . import decision_log, process_environment, settings_file, strict_json
+from .bundle import Bundle, has_trace
+from .command_line import CommandLine
+from .decision import Refusal
+from .host_view import CreateView
+from .rewrite import decide
+from .settings import DEFAULTS, SETTINGS_PATH, Settings, SettingsError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from .decision import Decision
+
+_MAX_SENTENCE = 4000
+_LOG_FLAGS = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC
+
+
+def main(runsc: list[str], settings_path: str = SETTINGS_PATH) -> int:
+    """Judge the call in `sys.argv[1:]` and become runsc; it returns only where the container must not start.
+
+    Args:
+        runsc: path and arguments of the runsc that the launcher itself executes. It serves the calls that are
+            none of the wrapper's business, so that plain containers run, and run alike, whatever the settings
+            say.
+        settings_path: the settings file.
+
+    Returns:
+        1, after one sentence on the error stream and in the file of `--log`.
+    """
+    started = time.monotonic()
+    arguments = sys.argv[1:]
+    call = CommandLine(arguments)
+    try:
+        if call.reads_spec:
+            _create(call, arguments, runsc, settings_path, started)
+        else:
+            _become(runsc, arguments)
+    except Refusal as refusal:
+        sentence = refusal.sentence()
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the container must not start and the user must be told
+        sentence = _fault(error).sentence()
+    _report("error", sentence, call.log)
+    return 1
+
+
+def _create(
+    call: CommandLine, arguments: list[str], runsc: list[str], settings_path: str, started: float
+) -> NoReturn:
+    bundle = _bundle_to_judge(call.bundle)
+    if bundle is None:
+        _become(runsc, arguments)
+    settings, fault = _settings(settings_path)
+    decision = _decide(bundle, settings, fault)
+    if fault is None:
+        runsc = [settings.runsc, *settings.runsc_args]
+    if decision.changed and not decision.refusal:
+        bundle.replace(strict_json.dumps(decision.spec))
+    try:
+        if fault is None and (decision.gpu_requested or decision.refusal):
+            notice = decision_log.append(settings.audit_log, decision, call.container, started)
+            if notice:
+                _report("warning", notice, call.log)
+        if not decision.refusal:
+            _become([*runsc, *decision.runsc_flags], arguments)
+    except BaseException:
+        bundle.put_back()
+        raise
+    raise decision.refusal
+
+
+def _bundle_to_judge(path: str) -> Bundle | None:
+    try:
+        bundle = Bundle(path)
+    except FileNotFoundError:
+        # runsc says so itself, or needs none, as `restore` of a container that exists.
+        return None
+    return bundle if has_trace(bundle.data) else None
+
+
+def _decide(bundle: Bundle, settings: Settings, fault: SettingsError | None) -> Decision:
+    try:
+        spec = strict_json.loads(bundle.data)
+    except strict_json.JSONError as error:
+        raise Refusal(
+            "bundle.file",
+            f"{bundle.where} {error}",
+            "The engine wrote a spec that cannot be judged: report it there.",
+        ) from None
+    decision = decide(spec, settings, CreateView(settings.proc_driver), fault)
+    if not decision.refusal or not decision.refusal.host_prep_may_help:
+        return decision
+    from . import host_prep  # noqa: PLC0415 - `subprocess` costs more than all the rest, and few come here
+
+    failures = host_prep.run(settings.host_prep)
+    decision = decide(spec, settings, CreateView(settings.proc_driver), fault)
+    if decision.refusal and failures:
+        decision.refusal.message += f", also after host preparation ({'; '.join(failures)})"
+    return decision
+
+
+def _settings(path: str) -> tuple[Settings, SettingsError | None]:
+    """The settings and None; or the defaults, which do for telling a plain container, and what is wrong."""
+    try:
+        return settings_file.load_settings(path), None
+    except FileNotFoundError:
+        return DEFAULTS, SettingsError(f"The settings file {path} is missing.")
+    except SettingsError as error:
+        return DEFAULTS, error
+
+
+def _become(runsc: list[str], arguments: list[str]) -> NoReturn:
+    """Execute runsc in the place of this process, whose id, descriptors, directory and umask it keeps."""
+    # Python ignores these two for itself, and what is ignored stays so in the program that follows.
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
+    try:
+        posix.execve(runsc[0], [*runsc, *arguments], process_environment.for_runsc(posix.environ))
+    except OSError as error:
+        raise Refusal(
+            "wrapper.fault",
+            f"{runsc[0]} cannot be executed: {error.strerror}",
+            "Install gVisor again on this host.",
+        ) from None
+
+
+def _fault(error: BaseException) -> Refusal:
+    where = ""
+    frame = error.__traceback__
+    while frame is not None:
+        where = f"{frame.tb_frame.f_code.co_filename.rpartition('/')[2]}:{frame.tb_lineno}"
+        frame = frame.tb_next
+    return Refusal(
+        "wrapper.fault",
+        f"the wrapper itself failed at {where}: {type(error).__name__}: {error}",
+        "No container was started and the bundle is as it was; please report this.",
+    )
+
+
+def _report(level: str, sentence: str, log: str | None) -> None:
+    """Say `sentence` on the error stream and in the runtime's log, whose last error Docker shows its user."""
+    text = sentence[:_MAX_SENTENCE].encode("utf-8", "backslashreplace").decode("utf-8")
+    line = {"level": level, "msg": text, "time": decision_log.timestamp()}
+    _append(log, strict_json.dumps(line) + b"\n")
+    try:
+        posix.write(2, text.encode("utf-8") + b"\n")
+    except OSError:
+        pass
+
+
+def _append(path: str | None, data: bytes) -> None:
+    if path is None:
+        return
+    try:
+        fd = posix.open(path, _LOG_FLAGS, 0o600)
+        try:
+            posix.write(fd, data)
+        finally:
+            posix.close(fd)
+    except OSError:
+        # The error stream is the other half.
+        pass

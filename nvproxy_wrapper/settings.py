@@ -1,0 +1,190 @@
+"""The wrapper's settings: what `/etc/nvproxy-wrapper/settings.json` may say. Pure: no file is read."""
+
+from __future__ import annotations
+
+from . import strict_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+SETTINGS_PATH = "/etc/nvproxy-wrapper/settings.json"
+
+TOOLKIT_MODES = ("auto", "legacy", "csv", "cdi", "jit-cdi")
+"""The modes of nvidia-container-runtime (nvidia-container-toolkit 1.20.0, internal/modifier/factory.go)."""
+
+DRIVER_CAPABILITIES = ("compute", "utility", "graphics", "video", "fabric-imex-mgmt", "profiling", "rdma")
+"""What --nvproxy-allowed-driver-capabilities takes (gVisor, pkg/sentry/devices/nvproxy/nvconf), but `all`."""
+
+
+class SettingsError(ValueError):
+    """The settings cannot be used; the sentence says which key, its value, where, what is allowed."""
+
+
+class Settings:
+    """What the wrapper needs at create time; nothing here is found out while a container waits.
+
+    Attributes:
+        runsc: absolute path of the runsc that is executed.
+        runsc_args: arguments put before the caller's own.
+        hooks_run: whether this runsc runs createContainer hooks.
+        runsc_flags: names of the flags that this runsc knows, without dashes.
+        toolkit_mode: `mode` of NVIDIA's config.toml; decides only where a spec fits two classes.
+        toolkit_version: version of the NVIDIA Container Toolkit, or "".
+        trusted_hooks: absolute paths of the programs that may stay as hooks.
+        allowed_capabilities: what a legacy container may have of NVIDIA_DRIVER_CAPABILITIES.
+        host_prep: commands, each a list of arguments, that load modules and make nodes.
+        allow_user_annotations: whether annotations that change the sandbox are left to users.
+        drop_update_ldcache: whether the update-ldcache hook is dropped (hosts whose /proc is masked).
+        proc_driver: where the NVIDIA driver describes itself.
+        audit_log: file of the decision log.
+    """
+
+    __slots__ = (
+        "allow_user_annotations",
+        "allowed_capabilities",
+        "audit_log",
+        "drop_update_ldcache",
+        "hooks_run",
+        "host_prep",
+        "proc_driver",
+        "runsc",
+        "runsc_args",
+        "runsc_flags",
+        "toolkit_mode",
+        "toolkit_version",
+        "trusted_hooks",
+    )
+
+    runsc: str
+    runsc_args: list[str]
+    hooks_run: bool
+    runsc_flags: list[str]
+    toolkit_mode: str
+    toolkit_version: str
+    trusted_hooks: list[str]
+    allowed_capabilities: list[str]
+    host_prep: list[list[str]]
+    allow_user_annotations: bool
+    drop_update_ldcache: bool
+    proc_driver: str
+    audit_log: str
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        for name in self.__slots__:
+            setattr(self, name, values[name])
+
+
+def parse_settings(data: bytes, where: str) -> Settings:
+    """The settings in `data`, the bytes of the file `where`; keys left out take their defaults.
+
+    Raises:
+        SettingsError: not JSON, an unknown key, or a value that the key does not take.
+    """
+    try:
+        given = strict_json.loads(data)
+    except strict_json.JSONError as error:
+        raise SettingsError(f"The settings file {where} {error}.") from None
+    values = dict(_DEFAULT_VALUES)
+    for key, value in given.items():
+        if key not in _ALLOWED:
+            raise SettingsError(
+                f"The settings file {where} has the unknown key {key!r}; known are {', '.join(_ALLOWED)}."
+            )
+        is_allowed, allowed = _ALLOWED[key]
+        if not is_allowed(value):
+            shown = strict_json.dumps(value).decode("utf-8")
+            raise SettingsError(f"The settings file {where} has {key} = {shown}; it takes {allowed}.")
+        values[key] = value
+    return Settings(values)
+
+
+def allowed_values() -> list[tuple[str, str]]:
+    """Every key with what it takes, as error messages and documentation say it."""
+    return [(key, allowed) for key, (_, allowed) in _ALLOWED.items()]
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def is_absolute_path(value: object) -> bool:
+    """Whether a path is absolute and plain: no `.`, no `..`, no empty part, no NUL."""
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+        return False
+    return all(part not in ("", ".", "..") for part in value[1:].split("/"))
+
+
+def _is_list_of(check: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list) and all(check(item) for item in value)
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, str) and value != "" and not value.startswith("-") and "=" not in value
+
+
+def _is_command(value: object) -> bool:
+    return (
+        isinstance(value, list) and bool(value) and is_absolute_path(value[0]) and all(map(_is_text, value))
+    )
+
+
+_PATH = (is_absolute_path, "an absolute path without . and ..")
+_BOOL = (_is_bool, "true or false")
+
+_ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
+    "runsc": _PATH,
+    "runsc_args": (_is_list_of(_is_text), "a list of strings"),
+    "hooks_run": _BOOL,
+    "runsc_flags": (_is_list_of(_is_flag), "a list of flag names without dashes"),
+    "toolkit_mode": (TOOLKIT_MODES.__contains__, f"one of {', '.join(TOOLKIT_MODES)}"),
+    "toolkit_version": (_is_text, "a string"),
+    "trusted_hooks": (_is_list_of(is_absolute_path), "a list of absolute paths without . and .."),
+    "allowed_capabilities": (
+        _is_list_of(DRIVER_CAPABILITIES.__contains__),
+        f"a list of {', '.join(DRIVER_CAPABILITIES)}",
+    ),
+    "host_prep": (
+        _is_list_of(_is_command),
+        "a list of commands, each a list of strings that begins with an absolute path",
+    ),
+    "allow_user_annotations": _BOOL,
+    "drop_update_ldcache": _BOOL,
+    "proc_driver": _PATH,
+    "audit_log": _PATH,
+}
+
+_DEFAULT_VALUES: dict[str, Any] = {
+    "runsc": "/opt/gvisor/current/runsc",
+    "runsc_args": [],
+    "hooks_run": True,
+    "runsc_flags": [
+        "nvproxy",
+        "nvproxy-allowed-driver-capabilities",
+        "nvproxy-docker",
+        "nvproxy-driver-version",
+    ],
+    "toolkit_mode": "auto",
+    "toolkit_version": "",
+    "trusted_hooks": ["/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"],
+    # What runsc itself allows where --nvproxy-allowed-driver-capabilities is not given.
+    "allowed_capabilities": ["utility", "compute"],
+    # What runsc does on its legacy path (runsc/container, nvProxyPreGoferHostSetup), with the driver's own
+    # tool in the place of nvidia-container-cli, which a host without the legacy path lacks.
+    "host_prep": [
+        ["/sbin/modprobe", "nvidia"],
+        ["/sbin/modprobe", "nvidia-uvm"],
+        ["/usr/bin/nvidia-modprobe", "-c0", "-u"],
+    ],
+    "allow_user_annotations": False,
+    "drop_update_ldcache": False,
+    "proc_driver": "/proc/driver/nvidia",
+    "audit_log": "/var/log/nvproxy-wrapper/decisions.jsonl",
+}
+
+DEFAULTS = Settings(_DEFAULT_VALUES)
+"""The settings where no file is: those of the newest runsc."""

@@ -1,0 +1,75 @@
+"""What a run makes of a host, without one: the changes of a plan applied to a snapshot. Pure.
+
+It stands in for the remote programs, which have tests of their own, and knows nothing of how a plan is made.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from deploys.model import paths
+from deploys.model.applied import Applied, AppliedRelease, RuntimeProbe
+from deploys.model.plan import DesiredFile, Step, applied_after, file_change, plan, wrapper_settings
+from deploys.model.versions import TOOLKIT_PACKAGES
+
+from tests.deploys.example_hosts import PROBE, RELEASE_TREE, file_record, snapshot
+
+if TYPE_CHECKING:
+    from deploys.model.plan import FileChange, Plan
+    from deploys.model.settings import Settings
+    from deploys.model.snapshot import HostSnapshot
+    from deploys.model.sources import Sources
+
+
+def _write(host: dict[str, Any], change: FileChange) -> None:
+    host["files"][change.path] = file_record(change.text, change.mode)
+
+
+def after(
+    changes: Plan, settings: Settings, before: HostSnapshot, sources: Sources, probe: RuntimeProbe = PROBE
+) -> HostSnapshot:
+    """The host once every change of a plan was made on it, in the order of a site run."""
+    host = before.model_dump(mode="json")
+    for _, change in changes.files:
+        _write(host, change)
+    if changes.kernel is not None:
+        others = [node for node in host["nodes"] if node["path"] not in changes.kernel.nodes]
+        made = [
+            {"path": path, "kind": "c", "major": 195, "minor": 0, "mode": 0o666}
+            for path in changes.kernel.nodes
+        ]
+        host["nodes"] = [*others, *made]
+    if changes.packages is not None:
+        host["packages"] = dict.fromkeys(TOOLKIT_PACKAGES, changes.packages.version)
+    if changes.release is not None:
+        host["trees"][changes.release.directory] = RELEASE_TREE
+    if changes.wrapper is not None:
+        host["trees"][changes.wrapper.directory] = sources.wrapper.tree
+    for _, link in changes.links:
+        host["links"][link.path] = link.target
+    if changes.probe_runsc:
+        wanted = DesiredFile(Step.WRAPPER, paths.WRAPPER_SETTINGS, wrapper_settings(settings, probe))
+        change = file_change(before, wanted)
+        if change is not None:
+            _write(host, change)
+    if changes.engine is not None:
+        if changes.engine.file is not None:
+            _write(host, changes.engine.file)
+        host["engine"]["runtimes"][changes.engine.runtime] = paths.SHIM
+    known = Applied.read(before.applied).gvisor
+    release = known if changes.release is None and known is not None else None
+    gvisor = AppliedRelease(
+        release=settings.gvisor_release,
+        tree=release.tree if release is not None else RELEASE_TREE,
+        probe=release.probe if release is not None and not changes.probe_runsc else probe,
+    )
+    text = applied_after(settings, before, sources, gvisor).text()
+    host["files"][paths.APPLIED] = file_record(text)
+    host["applied"] = json.loads(text)
+    return snapshot(host)
+
+
+def converged(settings: Settings, before: HostSnapshot, sources: Sources) -> HostSnapshot:
+    """A host after a site run that nothing went wrong in."""
+    return after(plan(settings, before, sources), settings, before, sources)

@@ -1,0 +1,216 @@
+"""The wrapper killed before each of its system calls, each of them failing, and disks that are full: nothing half done.
+
+strace does it from outside: it kills the process, or lets the call fail, when it is about to make its n-th call of a
+name. The product has no switch for tests.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from tests.installed_wrapper import CAPTURED, InstalledWrapper, copy_of_the_package
+
+CSV = (CAPTURED / "1.20.0_csv_visible-0.json").read_bytes()
+
+_CALL = re.compile(r"^(\d+) +(?:\S+ )?(\w+)\((.*)")
+
+
+@pytest.fixture
+def wrapper(tmp_path):
+    # A copy that nobody edits meanwhile: the calls of an import are counted too.
+    return InstalledWrapper(tmp_path, package=copy_of_the_package(tmp_path / "package"))
+
+
+def create(wrapper, bundle, **options):
+    return wrapper.call("create", "--bundle", str(bundle), "abc", **options)
+
+
+def rewritten(wrapper) -> bytes:
+    """The spec as an undisturbed call leaves it."""
+    bundle = wrapper.bundle("undisturbed", CSV)
+    assert create(wrapper, bundle).status == 0
+    return (bundle / "config.json").read_bytes()
+
+
+def strace(wrapper, *options):
+    return ["strace", "-f", "-qq", "--seccomp-bpf", "-o", str(wrapper.home / "trace"), *options]
+
+
+def steps(wrapper) -> list[tuple[str, int]]:
+    """Each call from the opening of the bundle by Python to the start of runsc: its name, and its number by that name."""
+    bundle = wrapper.bundle("traced", CSV)
+    assert create(wrapper, bundle, prefix=strace(wrapper)).status == 0
+    calls = [match.groups() for match in map(_CALL.match, (wrapper.home / "trace").read_text().splitlines()) if match]
+    begin = next(n for n, (_, name, rest) in enumerate(calls) if name == "openat" and str(bundle) in rest and "O_DIRECTORY" in rest)
+    end = next(n for n, (_, name, rest) in enumerate(calls) if name == "execve" and rest.startswith(f'"{wrapper.runsc}"'))
+    process = calls[begin][0]
+    # strace counts from the program that it starts itself, without the start of that one.
+    seen = {"execve": -1}
+    found = []
+    for n, (pid, name, _) in enumerate(calls[: end + 1]):
+        if pid == process:
+            seen[name] = seen.get(name, 0) + 1
+            if n >= begin:
+                found.append((name, seen[name]))
+    return found
+
+
+def one_by_one(wrapper):
+    """A new bundle for each step, with the strace option that names the step."""
+    for number, (name, count) in enumerate(steps(wrapper)):
+        bundle = wrapper.bundle(f"step{number}", CSV)
+        yield f"{name} number {count}", bundle, lambda what, n=name, c=count: (
+            f"--trace={n}",
+            f"--inject={n}:{what}:when={c}",
+        )
+        shutil.rmtree(bundle)
+
+
+def test_a_kill_before_any_step_leaves_the_old_spec_or_the_new_one_and_the_next_call_cleans_up(wrapper):
+    new = rewritten(wrapper)
+    old_ones = new_ones = leftovers = 0
+    for step, bundle, inject in one_by_one(wrapper):
+        call = create(wrapper, bundle, prefix=strace(wrapper, *inject("signal=KILL")))
+        assert call.runsc is None, step
+        found = (bundle / "config.json").read_bytes()
+        assert found in (CSV, new), step
+        old_ones += found == CSV
+        new_ones += found == new
+        left = {path.name for path in bundle.iterdir()} - {"config.json"}
+        assert all(name.startswith(".config.json.nvproxy-") for name in left), step
+        leftovers += bool(left)
+
+        again = create(wrapper, bundle)
+        assert (again.status, again.runsc.spec) == (0, new), step
+        if found == CSV:
+            assert [path.name for path in bundle.iterdir()] == ["config.json"], step
+    # Kills in all three stretches: before the temporary file, with it, and after the rename.
+    assert old_ones > leftovers > 0
+    assert new_ones > 0
+    print(f"killed before {old_ones + new_ones} steps: {old_ones} old specs, {leftovers} with a leftover, {new_ones} new ones")
+
+
+@pytest.mark.parametrize("error", ["EIO", "EINTR"])
+def test_a_step_that_fails_ends_in_the_new_spec_under_runsc_or_in_a_refusal_with_the_old_one(wrapper, error):
+    new = rewritten(wrapper)
+    refused = started = 0
+    for step, bundle, inject in one_by_one(wrapper):
+        call = create(wrapper, bundle, prefix=strace(wrapper, *inject(f"error={error}")))
+        left = sorted(path.name for path in bundle.iterdir())
+        if call.runsc is not None:
+            assert call.status == 0, step
+            assert call.runsc.spec == new, step
+            started += 1
+        else:
+            assert call.status != 0, step
+            assert (bundle / "config.json").read_bytes() == CSV, step
+            refused += 1
+        # One that cannot be removed because just that fails stays, under its recognisable name.
+        assert left == ["config.json"] or "unlink" in step, step
+    assert refused
+    assert started
+    print(f"{error} at {refused + started} steps: {refused} refused, {started} started")
+
+
+class SmallDisk:
+    """A tmpfs with so much room that is mounted at `path`."""
+
+    def __init__(self, path, size):
+        self.path = path
+        path.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode=755,size={size}", "small", str(path)], check=True)
+
+    def fill(self, leave):
+        """Fill it but for `leave` bytes, a multiple of 4096."""
+        with (self.path / "filler").open("wb", buffering=0) as filler:
+            try:
+                while True:
+                    filler.write(b"x" * 4096)
+            except OSError:
+                pass
+            filler.truncate(filler.tell() - leave)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["umount", "-l", str(self.path)], check=True)
+
+
+@pytest.mark.parametrize("room", [0, 4096, 8192])
+def test_a_disk_that_is_full_under_the_bundle_is_a_refusal_that_leaves_it(wrapper, room):
+    with SmallDisk(wrapper.home / "disk", "128k") as disk:
+        bundle = wrapper.bundle("disk/b", CSV)
+        disk.fill(leave=room)
+        call = create(wrapper, bundle)
+        assert call.status == 1
+        assert call.runsc is None
+        assert "No space left on device" in call.errors[-1]
+        assert (bundle / "config.json").read_bytes() == CSV
+        assert [path.name for path in bundle.iterdir()] == ["config.json"]
+        (disk.path / "filler").unlink()
+        assert create(wrapper, bundle).status == 0
+
+
+def test_a_disk_that_is_full_under_the_decision_log_stops_no_container(wrapper):
+    with SmallDisk(wrapper.home / "disk", "16k") as disk:
+        wrapper.write_settings(audit_log=str(disk.path / "decisions.jsonl"))
+        disk.fill(leave=0)
+        call = create(wrapper, wrapper.bundle("b", CSV))
+        assert call.status == 0
+        assert call.runsc is not None
+        assert "No space left on device" in call.warnings[0]
+
+
+def test_a_disk_that_is_full_under_the_runtimes_log_leaves_the_sentence_on_the_error_stream(wrapper):
+    with SmallDisk(wrapper.home / "disk", "16k") as disk:
+        disk.fill(leave=0)
+        bundle = wrapper.bundle("b", CSV)
+        call = wrapper.call_exactly(
+            "--log", str(disk.path / "log.json"), "create", "--bundle", str(bundle), "abc", nodes=False
+        )
+        assert call.status == 1
+        assert "devices.exist" in call.stderr
+
+
+def test_host_preparation_that_hangs_is_killed_with_its_children_and_refused(wrapper, monkeypatch):
+    from nvproxy_wrapper import host_prep
+    from nvproxy_wrapper.decision import Refusal
+
+    monkeypatch.setattr(host_prep, "TIMEOUT_SECONDS", 1)
+    pids = wrapper.home / "pids"
+    hanging = ["/bin/sh", "-c", f"sleep 300 & echo $$ $! >{pids}; wait"]
+    with pytest.raises(Refusal, match="took more than 1 s"):
+        host_prep.run([hanging, ["/bin/sh", "-c", "never reached"]])
+    for pid in pids.read_text().split():
+        status = f"/proc/{pid}/status"
+        try:
+            with open(status) as file:
+                assert "State:\tZ" in file.read()
+        except FileNotFoundError:
+            pass
+
+
+def test_a_daemon_that_host_preparation_leaves_behind_is_not_waited_for(wrapper):
+    from nvproxy_wrapper import host_prep
+
+    pid = wrapper.home / "pid"
+    assert host_prep.run([["/bin/sh", "-c", f"sleep 60 & echo $! >{pid}; echo warned >&2; exit 4"]]) == [
+        f"/bin/sh -c sleep 60 & echo $! >{pid}; echo warned >&2; exit 4: exit status 4, warned"
+    ]
+    subprocess.run(["kill", pid.read_text().strip()], check=True)
+
+
+def test_calls_at_once_leave_whole_lines_in_the_decision_log(wrapper):
+    bundles = [wrapper.bundle(f"b{number}", CSV) for number in range(12)]
+    processes = [
+        subprocess.Popen([str(wrapper.launcher), "create", "--bundle", str(bundle), bundle.name], stderr=subprocess.DEVNULL)
+        for bundle in bundles
+    ]
+    for process in processes:
+        process.wait(timeout=60)
+    assert {line["id"] for line in wrapper.decisions()} == {bundle.name for bundle in bundles}
+    assert all(json.dumps(line) for line in wrapper.decisions())

@@ -1,0 +1,73 @@
+"""What a lab host is: its engine, its login, its pretend GPUs."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .errors import LabError
+from .versions import DRIVER_VERSION
+
+
+class Engine(StrEnum):
+    """Which container engine a host has."""
+
+    DEBIAN = "debian"  # Docker 20.10.24, containerd 1.6, runc 1.1: no `dockerd --validate`, no CDI
+    CURRENT = "current"  # see versions.py
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class PretendGpu:
+    """One GPU of a host. `index` is NVML's (PCI order), `minor` the number in /dev/nvidiaN."""
+
+    index: int
+    minor: int
+
+    @property
+    def uuid(self) -> str:
+        """Made of the minor, so that inside a sandbox, where only nodes are to be seen, the same one is found (driver/nvml.c)."""
+        return f"GPU-6c616200-0000-0000-0000-{self.minor:012x}"
+
+    @property
+    def bus_id(self) -> str:
+        """As NVML writes it."""
+        return f"00000000:{self.index + 1:02X}:00.0"
+
+
+@dataclass(frozen=True)
+class HostDefinition:
+    """A host as it is asked for. Of a host without a GPU (`gpu` false), nothing of NVIDIA's is there, not even a driver."""
+
+    name: str
+    gpus: int = 2
+    engine: Engine = Engine.DEBIAN
+    driver_version: str = DRIVER_VERSION
+    gpu: bool = True
+    user: str = "root"
+    # NVML indices whose minors are exchanged: on real machines the kernel does not always number them in PCI order.
+    exchanged_minors: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}[a-z0-9]", self.name):
+            raise LabError(
+                f"{self.name!r} cannot name a host: take lower-case letters, digits and hyphens, two at least, a letter first"
+            )
+        if not 0 <= self.gpus <= 32:
+            raise LabError(f"{self.name}: a host has 0 to 32 pretend GPUs, not {self.gpus}")
+
+    @property
+    def pretend_gpus(self) -> tuple[PretendGpu, ...]:
+        """In NVML's order."""
+        minors = list(range(self.gpus if self.gpu else 0))
+        if self.exchanged_minors and max(self.exchanged_minors) < len(minors):
+            one, other = self.exchanged_minors
+            minors[one], minors[other] = minors[other], minors[one]
+        return tuple(PretendGpu(index, minor) for index, minor in enumerate(minors))
+
+
+# | host  | GPUs | index and minor                                 | engine    | login                      |
+# | gpu-a | 2    | the same                                        | debian    | root                       |
+# | gpu-b | 8    | the same, but index 4 is minor 5, 5 is minor 4  | current   | fleet, sudo, no password   |
+GPU_A = HostDefinition("gpu-a", gpus=2)
+GPU_B = HostDefinition("gpu-b", gpus=8, engine=Engine.CURRENT, user="fleet", exchanged_minors=(4, 5))
+DEFAULT_HOSTS = (GPU_A, GPU_B)

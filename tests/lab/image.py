@@ -1,0 +1,123 @@
+"""The system of a lab host: the base image (Debian 12 with its own Docker) and the layers that go over it.
+
+A layer is a directory that an overlay mount puts over the base: the current engine in place of Debian's, or Debian's taken away.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from .cache import Cache, Part
+from .commands import run_logged
+from .golang import GoProgram, go_part
+from .machine import debian_mirror
+from .trees import remove_tree
+from .versions import CONTAINERD_VERSION, DOCKER_VERSION, HOST_SUITE, RUNC_VERSION
+
+BASE_PACKAGES = (
+    "bzip2",
+    "ca-certificates",
+    "curl",
+    "dbus",
+    "docker.io",
+    "gnupg",
+    "iproute2",
+    "iptables",
+    "kmod",
+    "logrotate",
+    "openssh-server",
+    "procps",
+    "python3",  # not python3-minimal: that one has no json module
+    "runc",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+)
+# An unprivileged account that may use sudo, as cloud images have one.
+FLEET_USER = "fleet"
+# What a host shall not do by itself: there is nothing to reach, and a test wants to know what ran.
+MASKED_UNITS = ("apt-daily.timer", "apt-daily-upgrade.timer", "systemd-timesyncd.service", "e2scrub_all.timer")
+
+_CONFIGURE = f"""
+set -eu
+useradd --create-home --shell /bin/bash {FLEET_USER}
+echo '{FLEET_USER} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/{FLEET_USER}
+chmod 440 /etc/sudoers.d/{FLEET_USER}
+rm -f /etc/ssh/ssh_host_*_key* /etc/apt/sources.list /var/cache/apt/archives/*.deb
+rm -rf /var/lib/apt/lists/*
+systemctl mask {" ".join(MASKED_UNITS)}
+systemctl enable ssh.service docker.service
+"""
+
+
+def _build_base(cache: Cache, into: Path) -> None:
+    log = cache.log("base-image")
+    argv = ["debootstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", HOST_SUITE, str(into), debian_mirror()]
+    run_logged(argv, log=log, what=f"debootstrap of {HOST_SUITE}")
+    run_logged(["chroot", str(into), "sh", "-c", _CONFIGURE], log=log, what="configuring the base image")
+    into.chmod(0o755)
+
+
+def base_image() -> Part:
+    """Debian 12 with systemd, sshd, Python and Debian's own Docker."""
+    definition = " ".join([HOST_SUITE, *BASE_PACKAGES, _CONFIGURE])
+    return Part("base-image", definition, _build_base)
+
+
+_MOBY = "github.com/moby/moby/v2/cmd"
+_CONTAINERD = "github.com/containerd/containerd/v2/cmd"
+
+# Where Debian's packages put the program that each one takes the place of: their unit files stay.
+_CURRENT_ENGINE = {
+    "dockerd": "usr/sbin/dockerd",
+    "containerd": "usr/bin/containerd",
+    "containerd-shim-runc-v2": "usr/bin/containerd-shim-runc-v2",
+    "ctr": "usr/bin/ctr",
+    "runc": "usr/sbin/runc",
+}
+
+
+def current_engine() -> Part:
+    """Layer: the current dockerd, containerd and runc, built from source. Debian's client and unit files work with them."""
+    containerd = tuple(f"{_CONTAINERD}/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr"))
+    programs = (
+        go_part("dockerd", GoProgram((f"{_MOBY}/dockerd",), DOCKER_VERSION)),
+        go_part("containerd", GoProgram(containerd, CONTAINERD_VERSION)),
+        # seccomp needs libseccomp, which is C; Debian 12's runc is too old for this dockerd (namespace {"time" ""} does not exist).
+        go_part("runc", GoProgram(("github.com/opencontainers/runc",), RUNC_VERSION, cgo=True, tags="seccomp")),
+    )
+
+    def build(cache: Cache, into: Path) -> None:
+        for part in programs:
+            for program in cache.path(part).iterdir():
+                place = into / _CURRENT_ENGINE[program.name]
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(program, place)
+
+    return Part("engine-current", repr(_CURRENT_ENGINE), build, programs)
+
+
+def no_engine() -> Part:
+    """Layer: Debian's engine taken away with its own package manager."""
+    base = base_image()
+    purge = "DEBIAN_FRONTEND=noninteractive apt-get purge -y --auto-remove docker.io containerd runc && rm -rf /var/lib/docker"
+
+    def build(cache: Cache, into: Path) -> None:
+        work = cache.tmp / f"{into.name}-work"
+        root = cache.tmp / f"{into.name}-root"
+        work.mkdir()
+        root.mkdir()
+        mount_overlay([cache.path(base)], into, work, root)
+        try:
+            run_logged(["chroot", str(root), "sh", "-c", purge], log=cache.log("engine-none"), what="removing the engine")
+        finally:
+            remove_tree(root)
+            remove_tree(work)
+
+    return Part("engine-none", purge, build, (base,))
+
+
+def mount_overlay(lower: list[Path], upper: Path, work: Path, root: Path) -> None:
+    """Mount an overlay; `lower` begins with the uppermost layer."""
+    options = f"lowerdir={':'.join(map(str, lower))},upperdir={upper},workdir={work}"
+    subprocess.run(["mount", "-t", "overlay", "nvproxy-lab", "-o", options, root], check=True)

@@ -1,0 +1,243 @@
+"""The lab: builds what is missing, boots hosts, serves the mirror, writes down where everything is."""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import machine
+from .cache import Cache, Part
+from .definition import DEFAULT_HOSTS, Engine, HostDefinition
+from .driver import driver_layer
+from .errors import LabError
+from .host import Host
+from .image import base_image, current_engine, no_engine
+from .mirror import MirrorContents, MirrorServer, mirror
+from .network import Network
+from .progress import Progress
+from .versions import GVISOR_RELEASES, TOOLKIT_VERSIONS, GvisorRelease, ToolkitVersion
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab in a cache directory. Everything that is asked of it finds out by itself what is there."""
+
+    cache: Cache
+    network: Network
+
+    @classmethod
+    def open(cls) -> "Lab":
+        """The lab of this machine, or of $NVPROXY_LAB_CACHE. Starts nothing."""
+        cache = Cache.of_environment()
+        return cls(cache, Network.of_cache(cache.directory))
+
+    @property
+    def inventory_file(self) -> Path:
+        return self.cache.state / "inventory.json"
+
+    @property
+    def _mirror_server(self) -> MirrorServer:
+        return MirrorServer(self.cache, self.network)
+
+    @property
+    def _ssh_key(self) -> Path:
+        return self.cache.state / "ssh" / "key"
+
+    @property
+    def _known_hosts(self) -> Path:
+        return self.cache.state / "ssh" / "known_hosts"
+
+    def up(
+        self,
+        definitions: Sequence[HostDefinition] = DEFAULT_HOSTS,
+        *,
+        releases: Sequence[GvisorRelease] = (),
+        toolkits: Sequence[ToolkitVersion] = (),
+    ) -> list[Host]:
+        """Bring these hosts up, and the mirror; a host that is up and as defined stays as it is.
+
+        `releases` and `toolkits` are served besides the default ones, and besides those that were asked for before.
+        """
+        machine.check(self.cache.directory)
+        with Progress() as progress, self.cache.lock(progress):
+            contents = self._contents(releases, toolkits)
+            self._build(definitions, contents, progress)
+            self.network.up()
+            self._mirror_server.serve(self.cache.path(mirror(contents)))
+            self._write_ssh_key()
+            self._remove_unfinished(progress)
+            hosts = [self._up_one(definition, progress) for definition in definitions]
+            self._write_inventory()
+        return hosts
+
+    def build_parts(self, releases: Sequence[GvisorRelease], toolkits: Sequence[ToolkitVersion]) -> None:
+        """Build all that a lab may need, these versions included; a mirror that is served gets them."""
+        machine.check(self.cache.directory)
+        with Progress() as progress, self.cache.lock(progress):
+            contents = self._contents(releases, toolkits)
+            self._build([*DEFAULT_HOSTS, HostDefinition("no-engine", engine=Engine.NONE)], contents, progress)
+            if self._mirror_server.link.exists():
+                self.network.up()
+                self._mirror_server.serve(self.cache.path(mirror(contents)))
+                self._write_inventory()
+
+    def down(self, names: Sequence[str] | None = None) -> None:
+        """Stop and remove these hosts, or the whole lab. What was built stays."""
+        if os.geteuid() != 0:
+            raise LabError("lab hosts are root's: run this as root (sudo)")
+        with Progress() as progress, self.cache.lock(progress):
+            for name in self._host_names() if names is None else names:
+                self.host(name).stop()
+                progress.say(f"{name} is down")
+            if names is None:
+                self._mirror_server.stop()
+                self.network.down()
+                self.inventory_file.unlink(missing_ok=True)
+            elif self.inventory_file.exists():
+                self._write_inventory()
+
+    def host(self, name: str) -> Host:
+        """A host by its name, whether it runs or not."""
+        return Host(name, self._slots().get(name, 0), self.cache, self.network)
+
+    def status(self) -> list[tuple[HostDefinition, Host, bool]]:
+        """(definition, host, whether it answers) of every host that was brought up."""
+        found = []
+        for name in self._host_names():
+            host = self.host(name)
+            if definition := self._recorded(host):
+                found.append((definition, host, host.is_healthy(definition, self._made_of(definition))))
+        return found
+
+    def ssh_command(self, name: str, arguments: Sequence[str] = ()) -> list[str]:
+        """The command line of a login as the host's own user."""
+        host = self.host(name)
+        definition = self._recorded(host)
+        if definition is None:
+            raise LabError(f"{name} is not up: start it with `python -m tests.lab up {name}`")
+        options = [f"UserKnownHostsFile={self._known_hosts}", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes"]
+        argv = ["ssh", "-i", str(self._ssh_key), *(f"-o{option}" for option in options), f"{definition.user}@{host.address}"]
+        return [*argv, *arguments]
+
+    def _layers(self, definition: HostDefinition) -> list[Part]:
+        """The parts that a host's root is mounted from, the uppermost first."""
+        layers = [base_image()]
+        if definition.engine is Engine.CURRENT:
+            layers.insert(0, current_engine())
+        if definition.engine is Engine.NONE:
+            layers.insert(0, no_engine())
+        if definition.gpu:
+            layers.insert(0, driver_layer(definition.driver_version))
+        return layers
+
+    def _made_of(self, definition: HostDefinition) -> str:
+        return " ".join(part.key for part in self._layers(definition))
+
+    def _build(self, definitions: Sequence[HostDefinition], contents: MirrorContents, progress: Progress) -> None:
+        wanted = [part for definition in definitions for part in self._layers(definition)]
+        # The image first: it waits for the network while the compilers work. Layers come after their programs by themselves.
+        wanted = [base_image(), *wanted, mirror(contents)]
+        if all(self.cache.path(part).exists() for part in wanted):
+            return
+        progress.say("installing what the lab needs from this machine's own package sources")
+        machine.install_packages(self.cache.log("packages"))
+        self.cache.build(wanted, progress)
+
+    def _contents(self, releases: Sequence[GvisorRelease], toolkits: Sequence[ToolkitVersion]) -> MirrorContents:
+        """The default versions, those served so far, and these; in the order of versions.py."""
+        served = self._mirror_server.served()
+        return MirrorContents(
+            tuple(one for one in TOOLKIT_VERSIONS if one.by_default or one in toolkits or one in served.toolkits),
+            tuple(one for one in GVISOR_RELEASES if one.by_default or one in releases or one in served.releases),
+            official=os.environ.get("LAB_PARTS") == "official",
+        )
+
+    def _remove_unfinished(self, progress: Progress) -> None:
+        """Hosts that a killed lab was booting: they have no record."""
+        for name in self._host_names():
+            if not self.host(name).record.exists():
+                progress.say(f"{name}: removing what an earlier lab left unfinished")
+                self.host(name).stop()
+
+    def _up_one(self, definition: HostDefinition, progress: Progress) -> Host:
+        self._give_slot(definition.name)
+        host = self.host(definition.name)
+        made_of = self._made_of(definition)
+        if host.is_healthy(definition, made_of):
+            progress.say(f"{definition.name} is up at {host.address}")
+            return host
+        host.stop()
+        step = f"booting {definition.name} at {host.address}"
+        progress.start(step)
+        public_key = self._ssh_key.with_suffix(".pub").read_text()
+        host.boot(definition, [self.cache.path(part) for part in self._layers(definition)], made_of, public_key)
+        progress.done(step)
+        return host
+
+    def _host_names(self) -> list[str]:
+        directory = self.cache.state / "hosts"
+        return sorted(path.name for path in directory.iterdir()) if directory.exists() else []
+
+    def _recorded(self, host: Host) -> HostDefinition | None:
+        try:
+            fields = json.loads(host.record.read_text())["definition"]
+        except (OSError, ValueError, KeyError):
+            return None
+        exchanged = fields["exchanged_minors"]
+        return HostDefinition(
+            **{**fields, "engine": Engine(fields["engine"]), "exchanged_minors": tuple(exchanged) if exchanged else None}
+        )
+
+    def _slots(self) -> dict[str, int]:
+        """Host name -> its place in the network. Kept for ever: a host that comes back has its old address."""
+        try:
+            return json.loads((self.cache.state / "slots.json").read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def _give_slot(self, name: str) -> None:
+        slots = self._slots()
+        if name not in slots:
+            slots[name] = max(slots.values(), default=-1) + 1
+            _write(self.cache.state / "slots.json", json.dumps(slots))
+
+    def _write_ssh_key(self) -> None:
+        if not self._ssh_key.with_suffix(".pub").exists():
+            self._ssh_key.parent.mkdir(parents=True, exist_ok=True)
+            self._ssh_key.unlink(missing_ok=True)
+            subprocess.run(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "nvproxy-fleet lab", "-f", self._ssh_key], check=True
+            )
+
+    def _write_inventory(self) -> None:
+        hosts = {}
+        known = ""
+        for name in self._host_names():
+            host = self.host(name)
+            if definition := self._recorded(host):
+                hosts[name] = {
+                    "address": host.address,
+                    "user": definition.user,
+                    "gpus": len(definition.pretend_gpus),
+                    "engine": definition.engine,
+                    "driver_version": definition.driver_version if definition.gpu else None,
+                }
+                for key in sorted((host.root / "etc/ssh").glob("ssh_host_*_key.pub")):
+                    known += f"{host.address} {' '.join(key.read_text().split()[:2])}\n"
+        _write(self._known_hosts, known)
+        inventory = {
+            "mirror": self._mirror_server.description(),
+            "ssh_key": str(self._ssh_key),
+            "known_hosts": str(self._known_hosts),
+            "hosts": hosts,
+        }
+        _write(self.inventory_file, json.dumps(inventory, indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.replace(path)

@@ -1,0 +1,115 @@
+"""What the lab needs of the machine it runs on, asked before anything is done."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from .commands import output_of, run_logged
+from .errors import LabError
+from .versions import HOST_SUITE
+
+GO_NEEDED = (1, 25)
+# Base image 0.7 GB, parts 0.6 GB, Go's module and build caches 6 GB, two hosts with images.
+FREE_BYTES_NEEDED = 12 << 30
+PACKAGES = (
+    "apt-utils",
+    "bzip2",
+    "debootstrap",
+    "gcc",
+    "gnupg",
+    "iproute2",
+    "libc6-dev",
+    "libseccomp-dev",
+    "openssh-client",
+    "pkg-config",
+    "systemd-container",
+)
+
+
+def check(cache_directory: Path) -> None:
+    """Raise `LabError` with a sentence when the lab cannot run here. Changes nothing."""
+    if os.geteuid() != 0:
+        raise LabError("the lab boots hosts in namespaces and needs root: run it as root (sudo)")
+    if platform.machine() != "x86_64":
+        raise LabError(f"this machine is {platform.machine()}: the lab builds x86_64 hosts; run it on such a machine")
+    release = os_release()
+    if not {"debian", "ubuntu"} & {release.get("ID", ""), *release.get("ID_LIKE", "").split()}:
+        raise LabError(
+            f"this system is {release.get('ID', 'unknown')} (/etc/os-release): the lab takes its packages from "
+            "Debian or Ubuntu; run it on one of them"
+        )
+    _check_go()
+    _check_namespaces()
+    place = cache_directory
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < FREE_BYTES_NEEDED and not (cache_directory / "parts").exists():
+        raise LabError(
+            f"{place} has {free >> 30} GiB free and the lab needs {FREE_BYTES_NEEDED >> 30}: make room, or point "
+            "NVPROXY_LAB_CACHE at a larger disk"
+        )
+
+
+def os_release() -> dict[str, str]:
+    """/etc/os-release as a mapping."""
+    lines = Path("/etc/os-release").read_text().splitlines()
+    return {key: value.strip('"') for key, _, value in (line.partition("=") for line in lines)}
+
+
+def _check_go() -> None:
+    wanted = ".".join(map(str, GO_NEEDED))
+    remedy = f"get Go {wanted} or newer from https://go.dev/dl/, unpack it in /usr/local and put /usr/local/go/bin in PATH"
+    go = shutil.which("go")
+    if go is None:
+        raise LabError(f"no go in PATH: the lab builds NVIDIA's, gVisor's and Docker's programs from source; {remedy}")
+    said = output_of([go, "version"], what="asking for Go's version").strip()
+    found = re.search(r"\bgo(\d+)\.(\d+)", said)
+    if not found or (int(found[1]), int(found[2])) < GO_NEEDED:
+        raise LabError(f"{go} is too old ({said}): {remedy}")
+
+
+def _check_namespaces() -> None:
+    argv = ["unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "true"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(
+            f"namespaces cannot be made here (unshare: {done.stderr.strip()}): run the lab on a machine or in a "
+            "virtual machine of its own, not in an unprivileged container"
+        )
+
+
+def install_packages(log: Path) -> None:
+    """Install what is missing of `PACKAGES`, from the machine's own package sources."""
+    asked = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *PACKAGES]
+    known = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    installed = {line.split()[0] for line in known.splitlines() if line.endswith(" installed")}
+    missing = sorted(set(PACKAGES) - installed)
+    if not missing:
+        return
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    run_logged(["apt-get", "update", "-qq"], log=log, what="apt-get update", env=env)
+    argv = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
+    run_logged(argv, log=log, what=f"installing {' '.join(missing)}", env=env)
+
+
+def debian_mirror() -> str:
+    """The Debian archive to build hosts from: the one this machine itself uses, or $NVPROXY_LAB_DEBIAN_MIRROR."""
+    if mirror := os.environ.get("NVPROXY_LAB_DEBIAN_MIRROR"):
+        return mirror
+    if os_release().get("ID") == "debian":
+        said = output_of(
+            ["apt-get", "indextargets", "--format", "$(SITE) $(ORIGIN) $(LABEL) $(RELEASE)", "Created-By: Packages"],
+            what="reading this machine's package sources",
+        )
+        for line in said.splitlines():
+            site, *rest = line.split()
+            if rest[:2] == ["Debian", "Debian"]:
+                return site
+    raise LabError(
+        f"this machine's apt sources name no Debian archive to build {HOST_SUITE} hosts from: set "
+        "NVPROXY_LAB_DEBIAN_MIRROR to the address of one (it has dists/ and pool/ below it)"
+    )

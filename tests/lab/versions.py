@@ -1,0 +1,71 @@
+"""Every version the lab can build, once: what the mirror serves by default and what it serves on request.
+
+Sources: the tags of github.com/NVIDIA/nvidia-container-toolkit, and gVisor's `go` branch, whose commits carry the
+releases' dates (a module version is `v0.0.0-<time>-<commit>`).
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ToolkitVersion:
+    """A release of the NVIDIA Container Toolkit, as its tag without the `v`."""
+
+    version: str
+    by_default: bool = False
+
+    @property
+    def package_version(self) -> str:
+        """The version of all four Debian packages."""
+        return f"{self.version}-1"
+
+    @property
+    def number(self) -> tuple[int, ...]:
+        """For comparisons: (1, 20, 0)."""
+        return tuple(int(part) for part in self.version.split("."))
+
+
+@dataclass(frozen=True)
+class GvisorRelease:
+    """A gVisor release: its date as in the download address, and where its runsc comes from here."""
+
+    date: str
+    module_version: str | None = None  # of gvisor.dev/gvisor
+    debian_suite: str | None = None  # or the Debian suite whose package `runsc` it is
+    by_default: bool = False
+
+
+TOOLKIT_VERSIONS = (
+    ToolkitVersion("1.17.8", by_default=True),
+    ToolkitVersion("1.18.2"),
+    ToolkitVersion("1.19.1"),
+    ToolkitVersion("1.20.0", by_default=True),
+)
+
+GVISOR_RELEASES = (
+    GvisorRelease("20240729", debian_suite="trixie"),
+    GvisorRelease("20250503", "v0.0.0-20250503011706-39ed1f5ac29c"),
+    GvisorRelease("20250812", "v0.0.0-20250812171554-968e93457fe6"),
+    GvisorRelease("20260224", "v0.0.0-20260224225140-573d5e7127a8", by_default=True),
+    GvisorRelease("20260413", "v0.0.0-20260413194555-9680d69bf798"),
+    GvisorRelease("20260518", "v0.0.0-20260518063529-209a0ce076a1"),
+    GvisorRelease("20260616", "v0.0.0-20260616165937-8e4bc62602eb"),
+    GvisorRelease("20260905", "v0.0.0-20260905035102-160fafc42237", by_default=True),
+)
+
+# The current engine: what a host gets in place of Debian 12's Docker 20.10. They were tried together.
+DOCKER_VERSION = "v2.0.0-beta.24"
+CONTAINERD_VERSION = "v2.4.2"
+RUNC_VERSION = "v1.5.2"
+
+# A version that every runsc above lists in `nvproxy list-supported-drivers`.
+DRIVER_VERSION = "570.124.06"
+
+# NVIDIA's own header, that the stand-in NVML is compiled against: the PyPI package, pinned.
+NVML_HEADER_REQUIREMENT = (
+    "nvidia-nvml-dev==13.5.37 "
+    "--hash=sha256:7394fcbefa9ba537e8238cbb1caa4cd2db6bbfbff208d217a8a884947113ae6d"
+)
+
+# Debian 12: the suite of every host.
+HOST_SUITE = "bookworm"

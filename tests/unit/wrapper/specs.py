@@ -1,0 +1,58 @@
+"""Specs and judgements for the wrapper's unit tests: the captured ones, changed by hand."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING, Any
+
+from nvproxy_wrapper.host_view import ProcDriverView
+from nvproxy_wrapper.rewrite import decide
+from nvproxy_wrapper.settings import parse_settings
+
+from tests.specs.captured_specs import FOLDER
+
+if TYPE_CHECKING:
+    from nvproxy_wrapper.decision import Decision
+
+CSV = "1.17.8_csv_visible-1"
+CSV_ALL = "1.20.0_csv_visible-all"
+JIT = "1.20.0_jit-cdi_visible-1"
+CDI = "1.20.0_cdi_visible-1"
+LEGACY = "1.20.0_legacy_visible-1"
+PLAIN = "1.20.0_csv_no-gpu"
+
+NO_DRIVER = ProcDriverView("/nonexistent")
+
+
+def captured(name: str) -> dict[str, Any]:
+    """A captured spec, to be changed."""
+    return json.loads((FOLDER / f"{name}.json").read_bytes())
+
+
+def asking(spec: dict[str, Any], *values: str) -> dict[str, Any]:
+    """The spec with these NVIDIA_VISIBLE_DEVICES entries, in order, and no other."""
+    changed = copy.deepcopy(spec)
+    env = [entry for entry in changed["process"]["env"] if not entry.startswith("NVIDIA_VISIBLE_DEVICES=")]
+    changed["process"]["env"] = env + [f"NVIDIA_VISIBLE_DEVICES={value}" for value in values]
+    return changed
+
+
+def judge(spec: dict[str, Any], host: ProcDriverView = NO_DRIVER, **settings: Any) -> Decision:
+    """The decision about a spec under these settings."""
+    return decide(spec, parse_settings(json.dumps(settings).encode(), "settings"), host)
+
+
+def hook(path: str, *arguments: str) -> dict[str, Any]:
+    """A hook as the toolkit writes it."""
+    return {"path": path, "args": [path.rpartition("/")[2], *arguments], "env": ["NVIDIA_CTK_DEBUG=false"]}
+
+
+def node(path: str, major: int = 195, minor: int = 0, **more: Any) -> dict[str, Any]:
+    """A device node."""
+    return {"path": path, "type": "c", "major": major, "minor": minor, **more}
+
+
+def rules_of(decision: Decision) -> set[str]:
+    """The rules that did something."""
+    return {action.rule for action in decision.actions}

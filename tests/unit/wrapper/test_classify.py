@@ -1,0 +1,144 @@
+"""What a spec's class is told from, and what does not count."""
+
+import pytest
+
+from tests.unit.wrapper.specs import CDI, CSV, CSV_ALL, JIT, LEGACY, PLAIN, asking, captured, hook, judge, node
+
+CTK, CDI_HOOK = "/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"
+LEGACY_HOOK = hook("/usr/bin/nvidia-container-runtime-hook", "prestart")
+
+
+def without_hooks(spec):
+    return {**spec, "hooks": {"prestart": spec["hooks"]["prestart"]}}
+
+
+def in_the_other_form(spec, path):
+    """The createContainer hooks rewritten as nvidia-ctk.path = `path` makes the toolkit write them."""
+    fixed = ["nvidia-ctk", "hook"] if path.endswith("nvidia-ctk") else ["nvidia-cdi-hook"]
+    for item in spec["hooks"]["createContainer"]:
+        skip = 2 if item["path"].endswith("nvidia-ctk") else 1
+        item.update(path=path, args=[*fixed, *item["args"][skip:]])
+    return spec
+
+
+def test_an_image_that_sets_the_jit_variable_does_not_switch_the_narrowing_off(host):
+    spec = captured(CSV)
+    spec["process"]["env"].insert(1, "NVIDIA_CTK_LIBCUDA_DIR=/usr/lib/x86_64-linux-gnu")
+    decision = judge(spec, host)
+    assert (decision.spec_class, decision.gpus) == ("csv", [1])
+
+
+def test_the_legacy_hook_beside_devices_is_mixed_and_dropped(host):
+    spec = captured(JIT)
+    spec["hooks"]["prestart"].append(LEGACY_HOOK)
+    decision = judge(spec, host)
+    assert decision.spec_class == "mixed"
+    assert LEGACY_HOOK not in decision.spec["hooks"]["prestart"]
+    assert decision.gpus == [1]
+
+
+def test_hooks_of_both_forms_are_mixed_and_narrowed(host):
+    spec = captured(CSV)
+    spec["hooks"]["createContainer"].append(hook(CDI_HOOK, "update-ldcache"))
+    decision = judge(spec, host)
+    assert (decision.spec_class, decision.gpus) == ("mixed", [1])
+
+
+@pytest.mark.parametrize("odd", [hook(CTK, "hook", "become-root"), hook("/usr/bin/nvidia-new-hook", "x"), hook(CTK, "runtime")])
+def test_an_unknown_nvidia_hook_makes_a_spec_mixed(odd, host):
+    spec = captured(CSV)
+    spec["hooks"]["createContainer"].append(odd)
+    decision = judge(spec, host)
+    assert (decision.spec_class, decision.gpus) == ("mixed", [1])
+    assert odd not in decision.spec["hooks"]["createContainer"]
+    assert any(odd["path"] in sentence for sentence in decision.evidence)
+
+
+def test_hooks_without_the_control_node_are_refused(host):
+    spec = captured(JIT)
+    spec["linux"]["devices"] = []
+    decision = judge(spec, host)
+    assert (decision.spec_class, decision.refusal.rule) == ("mixed", "spec.class")
+
+
+@pytest.mark.parametrize("name", [PLAIN, LEGACY])
+def test_a_gpu_node_without_the_control_node_is_refused(name, host):
+    spec = captured(name)
+    spec["linux"]["devices"] = [node("/dev/nvidia0")]
+    decision = judge(spec, host)
+    assert (decision.spec_class, decision.refusal.rule) == ("mixed", "spec.class")
+
+
+def test_csv_nodes_whose_hooks_are_gone_are_mixed_and_narrowed(host):
+    decision = judge(without_hooks(captured("1.14.6_csv_visible-0")), host)
+    assert (decision.spec_class, decision.gpus) == ("mixed", [0])
+
+
+def test_nodes_without_a_trace_of_the_toolkit_are_a_device_plugins():
+    spec = captured(PLAIN)
+    spec["linux"]["devices"] = [node("/dev/nvidiactl", 195, 255), node("/dev/nvidia-uvm", 511, 0), node("/dev/nvidia5", 195, 5)]
+    decision = judge(asking(spec, "all"))
+    assert (decision.spec_class, decision.gpus, decision.refusal) == ("device-plugin", [5], None)
+
+
+def test_jit_cdi_with_its_telling_hooks_disabled_is_taken_for_csv_unless_the_settings_know_better(host):
+    spec = captured(JIT)
+    spec["hooks"]["createContainer"] = [
+        item for item in spec["hooks"]["createContainer"] if item["args"][2] in ("create-symlinks", "update-ldcache")
+    ]
+    assert judge(spec, host).spec_class == "csv"
+    assert judge(spec, host).gpus == [1]
+    assert judge(spec, host, toolkit_mode="jit-cdi").spec_class == "jit-cdi"
+
+
+def test_toolkit_mode_does_not_overrule_what_the_spec_says(host):
+    assert judge(captured(JIT), host, toolkit_mode="csv").spec_class == "jit-cdi"
+    assert judge(captured("1.20.0_csv_visible-1"), host, toolkit_mode="jit-cdi").spec_class == "csv"
+
+
+def test_csv_mode_with_the_other_hook_program_is_still_narrowed(host):
+    spec = in_the_other_form(captured("1.20.0_csv_visible-0"), CDI_HOOK)
+    assert (judge(spec, host).spec_class, judge(spec, host).gpus) == ("csv", [0])
+    older = in_the_other_form(captured(CSV), CDI_HOOK)
+    assert judge(older, host).spec_class == "cdi"
+    assert (judge(older, host, toolkit_mode="csv").spec_class, judge(older, host, toolkit_mode="csv").gpus) == ("csv", [1])
+
+
+def test_a_cdi_file_with_the_other_hook_program_is_cdi_where_the_mode_says_so(host):
+    spec = in_the_other_form(captured(CDI), CTK)
+    assert judge(spec, host).spec_class == "jit-cdi"
+    assert judge(spec, host, toolkit_mode="cdi").spec_class == "cdi"
+
+
+def test_hooks_that_only_csv_writes_and_hooks_that_it_never_writes_are_mixed(host):
+    spec = captured("1.20.0_csv_visible-0")
+    spec["hooks"]["createContainer"].append(hook(CTK, "hook", "disable-device-node-modification"))
+    assert (judge(spec, host).spec_class, judge(spec, host).gpus) == ("mixed", [0])
+
+
+def test_a_spec_of_toolkit_1_13_is_csv_by_the_file_argument_of_its_hook(host):
+    spec = captured("1.14.6_csv_visible-0")
+    links = hook(CTK, "hook", "create-symlinks", "--csv-filename", "/etc/nvidia-container-runtime/host-files-for-container.d/drivers.csv")
+    spec["hooks"]["createContainer"][0] = links
+    decision = judge(spec, host)
+    assert (decision.spec_class, decision.gpus) == ("csv", [0])
+    assert links in decision.spec["hooks"]["createContainer"]
+
+
+@pytest.mark.parametrize("mode", ["cdi", "auto", "csv"])
+def test_a_class_is_told_with_its_evidence(mode, host):
+    decision = judge(captured(f"1.20.0_{mode}_visible-0"), host)
+    said = " ".join(decision.evidence)
+    assert "nvidia-c" in said
+    assert "/dev/nvidiactl" in said
+    assert "NVIDIA_VISIBLE_DEVICES is '0', then 'void'" in said
+
+
+def test_a_legacy_hook_without_a_request_asks_for_no_gpu():
+    for values in ([], ["void"], [""], ["all", "void"]):
+        decision = judge(asking(captured(LEGACY), *values))
+        assert (decision.spec_class, decision.gpu_requested) == ("legacy", False)
+
+
+def test_all_of_a_csv_spec_needs_no_driver_directory():
+    assert judge(captured(CSV_ALL)).gpus == [0, 1, 2, 3]

@@ -1,0 +1,86 @@
+"""legacy.*: what would fail late is said early, and nothing else changes."""
+
+import pytest
+from nvproxy_wrapper.host_view import ProcDriverView
+
+from tests.unit.wrapper.specs import LEGACY, asking, captured, hook, judge
+
+CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
+
+
+class WithoutCli(ProcDriverView):
+    def has_program(self, name):
+        return name != "nvidia-container-cli"
+
+
+def with_capabilities(*values):
+    spec = captured(LEGACY)
+    spec["process"]["env"] += [f"{CAPABILITIES}={value}" for value in values]
+    return spec
+
+
+def capabilities_of(decision):
+    return [e.partition("=")[2] for e in decision.spec["process"]["env"] if e.startswith(f"{CAPABILITIES}=")]
+
+
+def test_of_several_values_the_last_one_is_left():
+    decision = judge(asking(captured(LEGACY), "all", "0", "1"))
+    assert [e for e in decision.spec["process"]["env"] if "VISIBLE" in e] == ["NVIDIA_VISIBLE_DEVICES=1"]
+    assert decision.requested == ["1"]
+
+
+def test_also_where_the_last_one_asks_for_nothing():
+    decision = judge(asking(captured(LEGACY), "all", "void"))
+    assert not decision.gpu_requested
+    assert [e for e in decision.spec["process"]["env"] if "VISIBLE" in e] == ["NVIDIA_VISIBLE_DEVICES=void"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "left"),
+    [
+        ("compute,utility", "compute,utility"),
+        ("utility", "utility"),
+        ("", ""),
+        ("all", "utility,compute"),
+        ("compute,graphics,display,utility", "compute,utility"),
+        (" compute , video ", "compute"),
+        ("nonsense,utility", "utility"),
+    ],
+)
+def test_capabilities_are_clipped_to_what_is_allowed(asked, left):
+    assert capabilities_of(judge(with_capabilities(asked))) == [left]
+
+
+def test_more_capabilities_are_allowed_by_the_settings():
+    allowed = {"allowed_capabilities": ["compute", "utility", "graphics"]}
+    assert capabilities_of(judge(with_capabilities("graphics,video"), **allowed)) == ["graphics"]
+
+
+def test_capabilities_of_which_none_is_allowed_are_refused():
+    assert judge(with_capabilities("graphics,video")).refusal.rule == "legacy.capabilities"
+
+
+def test_capabilities_given_twice_are_given_once():
+    assert capabilities_of(judge(with_capabilities("all", "utility"))) == ["utility"]
+
+
+@pytest.mark.parametrize("name", ["MIG-4d4f434b-0000-0000-0000-000000000001", "0:1", "1,MIG-x"])
+def test_a_mig_device_is_refused(name):
+    decision = judge(asking(captured(LEGACY), name))
+    assert decision.refusal.rule == "legacy.mig"
+
+
+def test_a_host_without_nvidia_container_cli_refuses_at_create_time_and_plain_containers_go_on():
+    host = WithoutCli("/nonexistent")
+    assert judge(captured(LEGACY), host).refusal.rule == "legacy.cli"
+    assert judge(captured("1.20.0_legacy_no-gpu"), host).refusal is None
+    assert judge(captured("1.20.0_jit-cdi_visible-0"), host).refusal is None
+
+
+def test_the_trigger_stays_and_other_hooks_are_judged_as_everywhere():
+    spec = captured(LEGACY)
+    good = hook("/usr/bin/nvidia-ctk", "hook", "update-ldcache", "--folder", "/usr/lib64")
+    spec["hooks"]["createContainer"] = [good, hook("/tmp/nvidia-ctk", "hook", "update-ldcache")]
+    decision = judge(spec)
+    assert decision.spec_class == "legacy"
+    assert decision.spec["hooks"] == {**spec["hooks"], "createContainer": [good]}

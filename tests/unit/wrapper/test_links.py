@@ -1,0 +1,197 @@
+"""hooks.emulate: what hooks would have made, as read-only binds."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from nvproxy_wrapper.host_view import CreateView
+from nvproxy_wrapper.links import soname_by_name
+
+from tests.unit.wrapper.specs import PLAIN, captured, hook, judge, node
+
+DEB, FEDORA, ARM = "/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib/aarch64-linux-gnu"
+
+
+def library(path, source=None, **more):
+    return {"destination": path, "source": source or path, "options": ["ro", "nosuid", "nodev", "rbind", "rprivate"], **more}
+
+
+def cdi(mounts, *links, **more):
+    """A cdi spec with these mounts and links."""
+    spec = captured(PLAIN)
+    spec["mounts"] += mounts
+    spec["linux"]["devices"] = [node("/dev/nvidiactl", 195, 255), node("/dev/nvidia-uvm", 511, 0), node("/dev/nvidia0")]
+    words = [word for link in links for word in ("--link", link)]
+    spec["hooks"]["createContainer"] = [
+        hook("/usr/bin/nvidia-cdi-hook", "create-symlinks", *words),
+        hook("/usr/bin/nvidia-cdi-hook", "update-ldcache", "--folder", DEB),
+    ]
+    spec.update(more)
+    return spec
+
+
+def added(spec, **settings):
+    """{link: source} of the binds that were added."""
+    made = judge(spec, **{"hooks_run": False, **settings}).spec["mounts"]
+    assert made[: len(spec["mounts"])] == spec["mounts"]
+    return {mount["destination"]: mount["source"] for mount in made[len(spec["mounts"]) :]}
+
+
+@pytest.mark.parametrize("folder", [DEB, FEDORA, ARM, "/opt/driver/lib", "/usr/lib/aarch64-linux-gnu/nvidia"])
+def test_the_links_of_a_chain_are_made_in_any_order(folder):
+    real = f"{folder}/libcuda.so.570.124.06"
+    links = [f"libcuda.so.1::{folder}/libcuda.so", f"libcuda.so.570.124.06::{folder}/libcuda.so.1"]
+    for order in (links, links[::-1]):
+        assert added(cdi([library(real)], *order)) == {f"{folder}/libcuda.so.1": real, f"{folder}/libcuda.so": real}
+
+
+def test_a_source_that_is_elsewhere_on_the_host_stays_the_source():
+    mounts = [library(f"{DEB}/libcuda.so.570.124.06", "/run/nvidia/driver/lib/libcuda.so.570.124.06")]
+    made = added(cdi(mounts, f"libcuda.so.570.124.06::{DEB}/libcuda.so.1"))
+    assert made == {f"{DEB}/libcuda.so.1": "/run/nvidia/driver/lib/libcuda.so.570.124.06"}
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["../libnvidia-allocator.so.570.124.06", f"{DEB}/libnvidia-allocator.so.570.124.06", "./.././libnvidia-allocator.so.570.124.06"],
+)
+def test_targets_may_be_relative_or_absolute(target):
+    real = f"{DEB}/libnvidia-allocator.so.570.124.06"
+    assert added(cdi([library(real)], f"{target}::{DEB}/gbm/nvidia-drm_gbm.so"))[f"{DEB}/gbm/nvidia-drm_gbm.so"] == real
+
+
+def test_sonames_of_mounted_libraries_are_made_without_a_hook_that_names_them():
+    mounts = [
+        library(f"{FEDORA}/lib{name}.so.570.124.06")
+        for name in ("cuda", "nvidia-ml", "nvidia-nvvm", "nvidia-glcore", "GLX_nvidia", "other")
+    ]
+    assert set(added(cdi(mounts))) == {
+        f"{FEDORA}/{name}" for name in ("libcuda.so.1", "libnvidia-ml.so.1", "libnvidia-nvvm.so.4", "libGLX_nvidia.so.0")
+    }
+
+
+def test_a_name_that_is_a_mounts_destination_already_stays_what_it_is():
+    mounts = [library(f"{DEB}/libcuda.so.570.124.06"), library(f"{DEB}/libcuda.so.1", "/opt/other/libcuda.so.1")]
+    assert added(cdi(mounts, f"libcuda.so.570.124.06::{DEB}/libcuda.so.1")) == {}
+
+
+def test_a_name_above_a_mounts_destination_is_left_out():
+    mounts = [library(f"{DEB}/libcuda.so.570.124.06"), library(f"{DEB}/x/y")]
+    assert f"{DEB}/x" not in added(cdi(mounts, f"libcuda.so.570.124.06::{DEB}/x"))
+
+
+@pytest.mark.parametrize("target", ["libnvidia-gone.so.1", "/etc/shadow", "../../../../etc/shadow", "self", "/"])
+def test_a_link_to_what_is_not_mounted_is_left_out_and_said(target):
+    spec = cdi([library(f"{DEB}/libnvidia-tls.so.570.124.06")], f"{target}::{DEB}/self")
+    decision = judge(spec, hooks_run=False)
+    assert decision.spec["mounts"] == spec["mounts"]
+    assert [a.what for a in decision.actions if a.target == f"{DEB}/self"] == ["left out"]
+
+
+def test_a_link_of_a_hook_that_is_not_trusted_is_not_believed():
+    spec = cdi([library(f"{DEB}/libnvidia-tls.so.570.124.06")])
+    spec["hooks"]["createContainer"][0] = hook(
+        "/tmp/nvidia-cdi-hook", "create-symlinks", "--link", f"libnvidia-tls.so.570.124.06::{DEB}/libc.so.6"
+    )
+    assert added(spec) == {}
+
+
+def test_a_writable_bind_gives_a_read_only_link():
+    mounts = [{"destination": f"{DEB}/libcuda.so.570.124.06", "source": "/x", "type": "bind", "options": ["rw", "rbind"]}]
+    made = judge(cdi(mounts), hooks_run=False).spec["mounts"][-1]
+    assert made == {"destination": f"{DEB}/libcuda.so.1", "source": "/x", "type": "bind", "options": ["ro", "rbind"]}
+
+
+def test_a_volume_that_is_no_bind_gives_no_link():
+    mounts = [{"destination": f"{DEB}/libcuda.so.570.124.06", "source": "tmpfs", "type": "tmpfs", "options": []}]
+    assert added(cdi(mounts)) == {}
+
+
+def test_where_hooks_run_only_what_no_hook_makes_is_added_for_a_dropped_ldcache():
+    mounts = [library(f"{DEB}/libcuda.so.570.124.06"), library(f"{DEB}/libnvidia-ml.so.570.124.06")]
+    spec = cdi(mounts, f"libcuda.so.570.124.06::{DEB}/libcuda.so.1")
+    assert added(spec, hooks_run=True) == {}
+    # A bind on the name that create-symlinks is about to replace would make that hook fail.
+    assert set(added(spec, hooks_run=True, drop_update_ldcache=True)) == {f"{DEB}/libnvidia-ml.so.1"}
+
+
+@pytest.mark.parametrize(
+    ("path", "soname"),
+    [
+        ("/x/libcuda.so.570.124.06", "libcuda.so.1"),
+        ("/x/libcuda.so.1.1", "libcuda.so.1"),
+        ("/x/libnvidia-glcore.so.570.124.06", None),
+        ("/x/libcuda.so.1", None),
+        ("/x/libcuda.so", None),
+        ("/x/libcuda.so.570.124.06x", None),
+        ("/x/libc.so.6.1", None),
+    ],
+)
+def test_a_soname_is_known_from_the_name_of_the_drivers_libraries_only(path, soname):
+    assert soname_by_name(path) == soname
+
+
+@pytest.fixture
+def made_library(tmp_path):
+    """A real ELF library whose SONAME its name does not tell."""
+    path = tmp_path / "libnvidia-future.so.610.57.04"
+    subprocess.run(
+        ["gcc", "-shared", "-nostdlib", "-Wl,-soname,libnvidia-future.so.9", "-o", path, "-xc", "/dev/null"], check=True
+    )
+    return path
+
+
+def test_at_create_time_the_soname_comes_from_the_elf_header_on_the_host(made_library):
+    spec = cdi([library(f"{DEB}/{made_library.name}", str(made_library))])
+    assert added(spec) == {}
+    host = CreateView("/nonexistent")
+    host.node_problem = lambda *_: None
+    made = judge(spec, host, hooks_run=False).spec["mounts"][-1]
+    assert (made["destination"], made["source"]) == (f"{DEB}/libnvidia-future.so.9", str(made_library))
+
+
+def test_no_library_under_the_rootfs_is_opened(made_library):
+    class Watching(CreateView):
+        def soname(self, path):
+            raise AssertionError(path)
+
+        def node_problem(self, *_):
+            return None
+
+    spec = cdi([library(f"{DEB}/{made_library.name}", str(made_library))])
+    spec["root"] = {"path": str(made_library.parent)}
+    assert judge(spec, Watching("/nonexistent"), hooks_run=False).refusal is None
+
+
+def test_an_elf_header_is_read_from_a_file_of_roots_only(made_library, tmp_path):
+    view = CreateView("/nonexistent")
+    assert view.soname(str(made_library)) == "libnvidia-future.so.9"
+    link = tmp_path / "link.so"
+    link.symlink_to(made_library)
+    assert view.soname(str(link)) is None
+    made_library.chmod(0o666)
+    assert view.soname(str(made_library)) is None
+
+
+@pytest.mark.parametrize("cut", [0, 3, 64, 200, 1000])
+def test_a_broken_library_has_no_soname(cut, made_library, tmp_path):
+    broken = tmp_path / "broken.so"
+    data = made_library.read_bytes()
+    broken.write_bytes(data[:cut])
+    assert CreateView("/nonexistent").soname(str(broken)) is None
+    for place in range(0, 64, 3):
+        broken.write_bytes(data[:place] + b"\xff" * 8 + data[place + 8 :])
+        CreateView("/nonexistent").soname(str(broken))
+
+
+def test_the_soname_of_every_library_of_this_machine_is_what_readelf_says():
+    view = CreateView("/nonexistent")
+    checked = 0
+    for path in sorted(Path("/usr/lib/x86_64-linux-gnu").glob("lib*.so.*"))[:40]:
+        if path.is_symlink():
+            continue
+        said = subprocess.run(["readelf", "-d", path], capture_output=True, text=True, check=True).stdout
+        expected = [line.partition("[")[2].partition("]")[0] for line in said.splitlines() if "(SONAME)" in line]
+        assert view.soname(str(path)) == (expected[0] if expected else None)
+        checked += 1
+    assert checked

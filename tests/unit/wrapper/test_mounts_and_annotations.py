@@ -1,0 +1,123 @@
+"""mounts.sockets, annotation.nvproxy, annotation.user, pod.sandbox."""
+
+import os
+import socket
+
+import pytest
+from nvproxy_wrapper.host_view import CreateView
+
+from tests.unit.wrapper.specs import JIT, LEGACY, NO_DRIVER, PLAIN, captured, judge, rules_of
+
+NVPROXY = "dev.gvisor.internal.nvproxy"
+SANDBOX = [{"io.kubernetes.cri.container-type": "sandbox"}, {"io.kubernetes.cri-o.ContainerType": "sandbox"}]
+
+
+def bind(source, destination=None):
+    return {"destination": destination or source, "source": source, "options": ["nosuid", "nodev", "rbind", "noexec"]}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/run/nvidia-persistenced/socket",
+        "/var/run/nvidia-persistenced/socket",
+        "/run/nvidia-fabricmanager/socket",
+        "/run/nvidia/driver/run/nvidia-fabricmanager/socket",
+        "/tmp/nvidia-mps",
+        "/tmp/nvidia-mps/control",
+    ],
+)
+def test_a_bind_of_nvidias_sockets_is_removed_by_its_name(source):
+    spec = captured(JIT)
+    before = list(spec["mounts"])
+    spec["mounts"].insert(3, bind(source))
+    decision = judge(spec)
+    assert decision.spec["mounts"] == before
+    assert "mounts.sockets" in rules_of(decision)
+
+
+@pytest.mark.parametrize("source", ["/usr/bin/nvidia-persistenced", "/home/me/nvidia-mps", "/var/run/docker.sock"])
+def test_other_binds_stay(source):
+    spec = captured(JIT)
+    spec["mounts"].append(bind(source))
+    assert judge(spec).spec["mounts"][-1]["source"] == source
+
+
+def test_at_create_time_a_socket_or_fifo_of_nvidias_is_known_by_what_it_is(tmp_path):
+    folder = tmp_path / "nvidia"
+    folder.mkdir()
+    os.mkfifo(folder / "fifo")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(folder / "socket"))
+        (folder / "file").touch()
+        spec = captured(JIT)
+        spec["mounts"] += [bind(str(folder / name)) for name in ("fifo", "socket", "file", "gone")]
+        host = CreateView("/nonexistent")
+        host.node_problem = lambda *_: None
+        left = [mount["source"] for mount in judge(spec, host).spec["mounts"]]
+    assert [name for name in ("fifo", "socket", "file", "gone") if str(folder / name) in left] == ["file", "gone"]
+
+
+@pytest.mark.parametrize("name", [JIT, LEGACY])
+@pytest.mark.parametrize("given", [None, {}, {NVPROXY: "false"}, {NVPROXY: "true"}, {"a": "b"}])
+def test_a_gpu_container_is_marked(name, given):
+    spec = captured(name)
+    spec["annotations"] = given
+    decision = judge(spec)
+    assert decision.spec["annotations"] == {**(given or {}), NVPROXY: "true"}
+    assert decision.runsc_flags == ["--nvproxy"]
+
+
+def test_capabilities_other_than_runscs_own_default_are_passed_where_it_knows_the_flag():
+    allowed = {"allowed_capabilities": ["compute", "utility", "video"]}
+    assert judge(captured(JIT), **allowed).runsc_flags[1:] == ["--nvproxy-allowed-driver-capabilities=compute,utility,video"]
+    assert judge(captured(JIT), **allowed, runsc_flags=["nvproxy"]).runsc_flags == ["--nvproxy"]
+
+
+@pytest.mark.parametrize("name", [PLAIN, JIT, LEGACY, "1.20.0_legacy_no-gpu"])
+@pytest.mark.parametrize("key", ["dev.gvisor.flag.host-uds", "dev.gvisor.internal.overlay", "dev.gvisor.flag."])
+def test_what_changes_the_sandbox_and_comes_with_the_container_is_removed(name, key):
+    spec = captured(name)
+    spec["annotations"] = {"keep": "me", key: "all", "dev.gvisor.spec.mount.x.type": "bind"}
+    decision = judge(spec)
+    assert key not in decision.spec["annotations"]
+    assert decision.spec["annotations"]["keep"] == "me"
+    assert "dev.gvisor.spec.mount.x.type" in decision.spec["annotations"]
+    assert judge(spec, allow_user_annotations=True).spec["annotations"][key] == "all"
+
+
+def test_an_annotation_does_not_turn_nvproxy_on_in_a_plain_container(host):
+    spec = captured(PLAIN)
+    spec["annotations"] = {NVPROXY: "true"}
+    decision = judge(spec, host)
+    assert (decision.spec_class, decision.runsc_flags) == ("none", [])
+    assert not decision.spec.get("annotations")
+    assert rules_of(decision) == {"annotation.user"}
+
+
+@pytest.mark.parametrize("annotations", SANDBOX)
+@pytest.mark.parametrize("name", [PLAIN, "1.20.0_legacy_no-gpu"])
+def test_a_pod_sandbox_on_a_gpu_host_gets_nvproxy(annotations, name, host):
+    spec = captured(name)
+    spec["annotations"] = annotations
+    decision = judge(spec, host)
+    assert decision.spec["annotations"] == {**annotations, NVPROXY: "true"}
+    assert decision.runsc_flags == ["--nvproxy"]
+    assert not decision.gpu_requested
+    assert not judge(decision.spec, host).changed
+
+
+@pytest.mark.parametrize("annotations", SANDBOX)
+def test_a_pod_sandbox_on_a_host_without_a_gpu_is_left_alone(annotations):
+    spec = captured(PLAIN)
+    spec["annotations"] = annotations
+    decision = judge(spec, NO_DRIVER)
+    assert not decision.changed
+    assert decision.runsc_flags == []
+
+
+@pytest.mark.parametrize("key", [key for item in SANDBOX for key in item])
+def test_a_pods_other_containers_are_not_sandboxes(key, host):
+    spec = captured(PLAIN)
+    spec["annotations"] = {key: "container"}
+    assert not judge(spec, host).changed

@@ -1,0 +1,176 @@
+"""devices.scope: which GPUs stay in a csv spec."""
+
+import pytest
+from nvproxy_wrapper.host_view import ProcDriverView
+
+from tests.driver_tree import TreeGpu, captured_uuid, write_driver_tree
+from tests.unit.wrapper.specs import CSV, CSV_ALL, JIT, asking, captured, judge
+
+DISTINCT = (
+    TreeGpu("0000:01:00.0", 2, "GPU-aaaa1111-0000-0000-0000-000000000000"),
+    TreeGpu("0000:41:00.0", 0, "GPU-aaaa2222-0000-0000-0000-000000000000"),
+    TreeGpu("0000:81:00.0", 1, "GPU-bbbb3333-0000-0000-0000-000000000000"),
+)
+
+
+@pytest.fixture
+def distinct_host(tmp_path):
+    return ProcDriverView(str(write_driver_tree(tmp_path / "proc", DISTINCT)))
+
+
+def csv(*values):
+    return asking(captured(CSV_ALL), *values, "void")
+
+
+@pytest.mark.parametrize(
+    ("value", "gpus"),
+    [
+        ("0", [0]),
+        ("0,2", [0, 2]),
+        ("2, 0", [0, 2]),
+        (" 1 , 3 ", [1, 3]),
+        ("1,1,1", [1]),
+        ("1,", [1]),
+        (captured_uuid(3), [3]),
+        (captured_uuid(3).lower(), [3]),
+        (f"{captured_uuid(0)},2", [0, 2]),
+        ("all", [0, 1, 2, 3]),
+        ("none", []),
+    ],
+)
+def test_the_gpus_asked_for_stay(value, gpus, host):
+    decision = judge(csv(value), host)
+    assert decision.refusal is None
+    assert decision.gpus == gpus
+
+
+def test_an_index_counts_in_pci_order_and_is_not_the_minor(shuffled_host):
+    assert judge(csv("7"), shuffled_host).gpus == [0]
+    assert judge(csv("4,6"), shuffled_host).gpus == [1, 3]
+    assert judge(csv(captured_uuid(2)), shuffled_host).gpus == [2]
+
+
+def test_pci_order_is_by_number_and_not_by_text(tmp_path):
+    gpus = (TreeGpu("10000:01:00.0", 0, captured_uuid(0)), TreeGpu("0000:0a:00.0", 1, captured_uuid(1)))
+    host = ProcDriverView(str(write_driver_tree(tmp_path / "proc", gpus)))
+    assert judge(csv("0"), host).gpus == [1]
+
+
+def test_a_gpu_that_is_kept_from_nvml_has_no_index(tmp_path):
+    gpus = (
+        TreeGpu("0000:01:00.0", 0, captured_uuid(0), excluded=True),
+        TreeGpu("0000:02:00.0", 1, captured_uuid(1)),
+    )
+    host = ProcDriverView(str(write_driver_tree(tmp_path / "proc", gpus)))
+    assert judge(csv("0"), host).gpus == [1]
+    assert judge(csv("1"), host).refusal.rule == "devices.scope"
+
+
+@pytest.mark.parametrize(("value", "gpus"), [("GPU-aaaa1", [2]), ("gpu-BBBB", [1]), ("GPU-aaaa2222", [0])])
+def test_a_shortened_uuid_counts_while_it_is_the_only_one(value, gpus, distinct_host):
+    assert judge(csv(value), distinct_host).gpus == gpus
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("8", "-1", "+1", "01", "1.0", "0x1", "\u0661", "9" * 5000, "ALL", "all,0", "none,0", "void,0", ",", "0;1", "0 1"),
+        *("GPU-", "GPU-4d4f434b", "GPU-ffffffff-0000-0000-0000-000000000000", "4d4f434b", "0000:01:00.0"),
+        *("MIG-4d4f434b-0000-0000-0000-000000000001", "0:0", "1:2", "mig-x", "nvidia.com/gpu=0", "/dev/nvidia0"),
+        *("4", "0,7"),
+    ],
+)
+def test_what_names_no_single_listed_gpu_of_this_host_is_refused(value, host):
+    spec = csv(value)
+    decision = judge(spec, host)
+    assert decision.refusal.rule == "devices.scope"
+    assert decision.refusal.remedy
+    assert decision.spec is spec
+    assert decision.devices == []
+
+
+def test_a_refusal_names_the_id_and_what_the_host_has(host):
+    message = judge(csv("9"), host).refusal.message
+    assert "'9'" in message
+    assert captured_uuid(7) in message
+
+
+def test_an_id_without_a_driver_directory_is_refused_and_host_preparation_may_help():
+    refusal = judge(csv("0")).refusal
+    assert refusal.rule == "devices.scope"
+    assert refusal.host_prep_may_help
+    assert "/nonexistent/gpus" in refusal.message
+
+
+@pytest.mark.parametrize("line", ["", "Device Minor: x", "Device Minor: -1"])
+def test_a_driver_directory_that_says_no_minor_is_refused(line, tmp_path):
+    folder = tmp_path / "gpus/0000:01:00.0"
+    folder.mkdir(parents=True)
+    (folder / "information").write_text(f"GPU UUID: {captured_uuid(0)}\n{line}\n")
+    assert judge(csv("0"), ProcDriverView(str(tmp_path))).refusal.rule == "devices.scope"
+
+
+def test_a_gpu_whose_uuid_is_not_known_yet_can_be_asked_for_by_index_only(tmp_path):
+    gpus = (TreeGpu("0000:01:00.0", 0, "GPU-????????-????-????-????-????????????"),)
+    host = ProcDriverView(str(write_driver_tree(tmp_path / "proc", gpus)))
+    assert judge(csv("0"), host).gpus == [0]
+    assert judge(csv("GPU-????????-????-????-????-????????????"), host).refusal.rule == "devices.scope"
+
+
+def test_csv_under_1_20_that_was_narrowed_oddly_is_put_right(host):
+    spec = captured("1.20.0_csv_visible-0")
+    assert {d["path"] for d in spec["linux"]["devices"]} >= {"/dev/nvidia0", "/dev/nvidia2", "/dev/nvidia3"}
+    assert judge(spec, host).gpus == [0]
+
+
+def test_a_csv_spec_that_says_nothing_of_what_was_asked_is_refused(host):
+    for values in ((), ("void",), ("", "void"), ("void", "void")):
+        assert judge(asking(captured(CSV_ALL), *values), host).refusal.rule == "devices.scope"
+
+
+def test_the_first_value_counts_and_one_void_is_left(host):
+    decision = judge(csv("1", "all", "0", "2"), host)
+    assert decision.gpus == [1]
+    env = decision.spec["process"]["env"]
+    assert [entry for entry in env if "VISIBLE" in entry] == ["NVIDIA_VISIBLE_DEVICES=void"]
+
+
+def test_an_image_from_before_the_require_variable_asks_for_all(host):
+    spec = asking(captured(CSV_ALL), "void")
+    spec["process"]["env"].append("CUDA_VERSION=9.0.176")
+    assert judge(spec, host).gpus == [0, 1, 2, 3]
+    spec["process"]["env"].append("NVIDIA_REQUIRE_CUDA=cuda>=9.0")
+    assert judge(spec, host).refusal.rule == "devices.scope"
+
+
+def asked_by_mounts(spec, *ids):
+    spec["mounts"] += [
+        {"destination": f"/var/run/nvidia-container-devices/{name}", "source": "/dev/null", "options": ["rbind"]}
+        for name in ids
+    ]
+    return spec
+
+
+def test_mounts_ask_for_gpus_where_the_variable_says_all_or_nothing(host):
+    assert judge(asked_by_mounts(csv("all"), "1", "3"), host).gpus == [1, 3]
+    assert judge(asked_by_mounts(asking(captured(CSV_ALL), "void"), "2"), host).gpus == [2]
+
+
+def test_a_mount_that_asks_for_all_does_not_widen_what_the_variable_asks_for(host):
+    assert judge(asked_by_mounts(csv("1"), "all"), host).gpus == [1]
+
+
+def test_mounts_and_a_variable_that_ask_for_different_gpus_are_refused(host):
+    assert judge(asked_by_mounts(csv("1"), "2"), host).refusal.rule == "devices.scope"
+
+
+def test_only_csv_is_narrowed(host):
+    spec = asking(captured(JIT), "0", "void")
+    assert judge(spec, host).gpus == [1]
+
+
+def test_the_cgroup_rules_are_narrowed_along(host):
+    made = judge(captured(CSV), host).spec
+    rules = made["linux"]["resources"]["devices"]
+    assert {rule["minor"] for rule in rules if rule.get("major") == 195} == {1, 255}
+    assert len([rule for rule in rules if rule.get("major") != 195]) == 9

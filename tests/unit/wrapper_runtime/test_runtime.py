@@ -1,0 +1,400 @@
+"""The wrapper from its launcher on, with every part real but runsc (which tells what it was started with) and the driver."""
+
+import json
+import os
+import stat
+import subprocess
+
+import pytest
+
+from tests.installed_wrapper import (
+    CAPTURED,
+    PYTHON,
+    ROOT,
+    SHELLS,
+    InstalledWrapper,
+    Start,
+    copy_of_the_package,
+)
+
+CSV = (CAPTURED / "1.20.0_csv_visible-0.json").read_bytes()
+PLAIN = b'{"process":{"args":["true"]}}'
+# Looks like a GPU container to the launcher, and is none.
+NAMES_NVIDIA = b'{"ociVersion":"1.0.2","process":{"args":["echo","nvidia"]},"root":{"path":"rootfs"}}'
+
+
+@pytest.fixture
+def wrapper(tmp_path):
+    return InstalledWrapper(tmp_path)
+
+
+def devices(spec: bytes) -> list[str]:
+    return [device["path"] for device in json.loads(spec)["linux"]["devices"]]
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+def test_a_gpu_container_is_repaired_before_runsc_reads_it(wrapper, shell):
+    bundle = wrapper.bundle("b", CSV)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc", shell=shell)
+    assert (call.status, call.stdout, call.stderr, call.errors) == (0, "", "", [])
+    assert call.runsc.spec == (bundle / "config.json").read_bytes() != CSV
+    assert devices(call.runsc.spec) == ["/dev/nvidia-uvm", "/dev/nvidia0", "/dev/nvidiactl"]
+    log = ["--log", str(wrapper.log)]
+    assert call.runsc.arguments == [
+        "--from-settings",
+        "--nvproxy",
+        *log,
+        "create",
+        "--bundle",
+        str(bundle),
+        "abc",
+    ]
+
+
+@pytest.mark.parametrize("subcommand", ["create", "run", "restore"])
+@pytest.mark.parametrize(
+    "spelling", [["--bundle", "{}"], ["--bundle={}"], ["-bundle", "{}"], ["-b", "{}"], ["-b={}"]]
+)
+def test_each_subcommand_and_spelling_is_judged(wrapper, subcommand, spelling):
+    bundle = wrapper.bundle("b", CSV)
+    call = wrapper.call(subcommand, *(word.format(bundle) for word in spelling), "abc")
+    assert call.status == 0
+    assert devices((bundle / "config.json").read_bytes()) == [
+        "/dev/nvidia-uvm",
+        "/dev/nvidia0",
+        "/dev/nvidiactl",
+    ]
+
+
+def test_without_a_bundle_the_working_directory_is_judged(wrapper):
+    bundle = wrapper.bundle("b", CSV)
+    assert wrapper.call("create", "abc", cwd=bundle).runsc.cwd == str(bundle)
+    assert (bundle / "config.json").read_bytes() != CSV
+
+
+def test_the_second_call_finds_nothing_to_do(wrapper):
+    bundle = wrapper.bundle("b", CSV)
+    wrapper.call("create", "--bundle", str(bundle), "abc")
+    before = (bundle / "config.json").stat()
+    assert wrapper.call("create", "--bundle", str(bundle), "abc").status == 0
+    assert (bundle / "config.json").stat() == before
+
+
+def test_owner_and_mode_of_the_spec_stay(wrapper):
+    bundle = wrapper.bundle("b", CSV)
+    os.chown(bundle / "config.json", 0, 1234)
+    (bundle / "config.json").chmod(0o640)
+    wrapper.call("create", "--bundle", str(bundle), "abc")
+    after = (bundle / "config.json").stat()
+    assert (after.st_uid, after.st_gid, stat.S_IMODE(after.st_mode)) == (0, 1234, 0o640)
+    assert [path.name for path in bundle.iterdir()] == ["config.json"]
+
+
+def test_what_runsc_inherits_is_what_the_caller_gave(wrapper):
+    bundle = wrapper.bundle("b", CSV)
+    read, write = os.pipe()
+    call = wrapper.call("create", "--bundle", str(bundle), "abc", pass_fds=[write], umask=0o027, cwd="/proc")
+    os.close(read)
+    os.close(write)
+    assert call.runsc.fds == {0, 1, 2, write}
+    assert call.runsc.umask == "0027"
+    assert call.runsc.cwd == "/proc"
+    assert call.runsc.ignored_signals == 0
+
+
+def test_the_process_id_is_the_callers_child(wrapper):
+    bundle = wrapper.bundle("b", NAMES_NVIDIA)
+    process = subprocess.Popen([str(wrapper.launcher), "create", "--bundle", str(bundle), "abc"])
+    process.wait(timeout=30)
+    assert Start.read(wrapper.home / "seen").pid == process.pid
+
+
+def test_of_the_environment_only_the_allowlist_reaches_runsc(wrapper, tmp_path):
+    bundle = wrapper.bundle("b", CSV)
+    (tmp_path / "sitecustomize.py").write_text("raise SystemExit('python obeyed PYTHONPATH')")
+    environment = {
+        "PATH": str(tmp_path),
+        "LD_PRELOAD": "/nonexistent/evil.so",
+        "LD_LIBRARY_PATH": str(tmp_path),
+        "PYTHONPATH": str(tmp_path),
+        "PYTHONSTARTUP": str(tmp_path / "sitecustomize.py"),
+        "GVISOR_SIDECAR_BINARIES_DIR": str(tmp_path),
+        "ENV": str(tmp_path / "sitecustomize.py"),
+        "XDG_RUNTIME_DIR": "/run/user/0",
+        "NOTIFY_SOCKET": "/run/notify",
+        "LISTEN_FDS": "1",
+        "LISTEN_PID": "7",
+        "LISTEN_FDNAMES": "x",
+    }
+    # `env -i`, so that unshare and mount before it still find their own PATH.
+    prefix = ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in environment.items())]
+    call = wrapper.call_exactly("create", "--bundle", str(bundle), "abc", prefix=prefix)
+    assert call.status == 0, call.stderr
+    assert call.runsc.environment == {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "XDG_RUNTIME_DIR": "/run/user/0",
+        "NOTIFY_SOCKET": "/run/notify",
+        "LISTEN_FDS": "1",
+        "LISTEN_PID": "7",
+        "LISTEN_FDNAMES": "x",
+    }
+
+
+def test_arguments_that_are_no_text_reach_runsc_byte_by_byte(wrapper):
+    bundle = wrapper.bundle("b", CSV)
+    call = wrapper.call("create", "--bundle", str(bundle), b"--pid-file", b"/p/\xff\xfe", "abc")
+    assert call.runsc.arguments[-2] == b"/p/\xff\xfe".decode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["state", "abc"], ["--root", "create", "delete", "abc"], ["kill", "create", "9"]]
+)
+def test_other_calls_take_the_launchers_own_runsc(wrapper, arguments):
+    call = wrapper.call_exactly(*arguments, nodes=False)
+    assert call.runsc.arguments == ["--from-launcher", *arguments]
+
+
+def test_a_plain_container_that_names_nvidia_runs_and_its_spec_stays(wrapper):
+    bundle = wrapper.bundle("b", NAMES_NVIDIA)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc", nodes=False)
+    assert call.status == 0
+    assert "--nvproxy" not in call.runsc.arguments
+    assert (bundle / "config.json").read_bytes() == NAMES_NVIDIA
+    assert wrapper.decisions() == []
+
+
+@pytest.mark.parametrize("subcommand", ["create", "run", "restore"])
+def test_a_bundle_without_a_spec_is_left_to_runsc(wrapper, subcommand):
+    (wrapper.home / "b").mkdir()
+    assert wrapper.call(subcommand, "--bundle", str(wrapper.home / "b"), "abc").runsc is not None
+    assert wrapper.call(subcommand, "--bundle", str(wrapper.home / "none"), "abc").runsc is not None
+
+
+def assert_refused(call, bundle, spec, *words):
+    assert call.status == 1
+    assert call.runsc is None
+    assert call.stdout == ""
+    assert call.stderr == call.errors[-1] + "\n"
+    for word in words:
+        assert word in call.errors[-1]
+    assert (bundle / "config.json").read_bytes() == spec
+    assert [path.name for path in bundle.iterdir()] == ["config.json"]
+
+
+def test_a_refusal_is_one_sentence_for_docker_and_leaves_the_bundle(wrapper):
+    bundle = wrapper.bundle("b", CSV)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc", nodes=False)
+    assert_refused(call, bundle, CSV, "/dev/nvidia", "devices.exist")
+    assert wrapper.decisions()[0]["refused"] == "devices.exist"
+    assert wrapper.decisions()[0]["given"] == []
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda wrapper: wrapper.settings_file.unlink(), "missing"),
+        (lambda wrapper: wrapper.write_settings(colour="red"), "colour"),
+        (lambda wrapper: wrapper.write_settings(hooks_run="yes"), "hooks_run"),
+        (lambda wrapper: wrapper.settings_file.write_text("{"), "settings.json"),
+        (lambda wrapper: wrapper.settings_file.chmod(0o666), "0666"),
+        (lambda wrapper: os.chown(wrapper.settings_file, 1234, 0), "1234"),
+        (
+            lambda wrapper: (
+                wrapper.settings_file.rename(wrapper.home / "x") and wrapper.settings_file.symlink_to("x")
+            ),
+            "link",
+        ),
+    ],
+    ids=["missing", "unknown key", "wrong type", "not JSON", "writable", "another owner", "a link"],
+)
+def test_with_unusable_settings_gpu_containers_are_refused_and_plain_ones_run(wrapper, break_it, says):
+    break_it(wrapper)
+    bundle = wrapper.bundle("b", CSV)
+    assert_refused(wrapper.call("create", "--bundle", str(bundle), "abc"), bundle, CSV, "settings.json", says)
+    plain = wrapper.bundle("plain", NAMES_NVIDIA)
+    call = wrapper.call("create", "--bundle", str(plain), "abc")
+    # Its runsc keeps the arguments that the operator gave, which only the launcher still knows.
+    assert call.runsc.arguments[0] == "--from-launcher"
+    assert wrapper.decisions() == []
+
+
+def damaged(tmp_path, damage):
+    package = copy_of_the_package(tmp_path / "package")
+    damage(package / "nvproxy_wrapper")
+    (tmp_path / "home").mkdir()
+    return InstalledWrapper(tmp_path / "home", package=package)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda package: package.rename(package.parent / "gone"),
+        lambda package: (package / "rewrite.py").unlink(),
+        lambda package: (package / "bundle.py").write_text("def ("),
+        lambda package: (package / "decision.py").write_text("x = 1"),
+    ],
+    ids=["package gone", "a module gone", "a syntax error", "a name gone"],
+)
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+def test_a_damaged_wrapper_refuses_gpu_containers_and_plain_ones_run(tmp_path, damage, shell):
+    wrapper = damaged(tmp_path, damage)
+    bundle = wrapper.bundle("b", CSV)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc", shell=shell)
+    assert_refused(call, bundle, CSV, "missing or damaged", str(tmp_path / "package"))
+    plain = wrapper.bundle("plain", PLAIN)
+    assert wrapper.call("create", "--bundle", str(plain), "abc", shell=shell).status == 0
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+def test_without_python_gpu_containers_are_refused_and_plain_ones_run(tmp_path, shell):
+    wrapper = InstalledWrapper(tmp_path, python="/nonexistent/python3")
+    bundle = wrapper.bundle("b", CSV)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc", shell=shell)
+    assert_refused(call, bundle, CSV, "/nonexistent/python3")
+    plain = wrapper.bundle("plain", PLAIN)
+    assert wrapper.call("create", "--bundle", str(plain), "abc", shell=shell).status == 0
+
+
+@pytest.mark.parametrize("spec", [CSV, PLAIN], ids=["GPU", "plain"])
+def test_a_missing_runsc_is_said_and_the_bundle_is_put_back(wrapper, spec):
+    wrapper.runsc.unlink()
+    bundle = wrapper.bundle("b", spec)
+    assert_refused(wrapper.call("create", "--bundle", str(bundle), "abc"), bundle, spec, str(wrapper.runsc))
+
+
+def test_a_runsc_that_is_no_program_is_said_and_the_bundle_is_put_back(wrapper):
+    wrapper.runsc.write_bytes(b"\0not a program")
+    bundle = wrapper.bundle("b", CSV)
+    assert_refused(wrapper.call("create", "--bundle", str(bundle), "abc"), bundle, CSV, "Exec format error")
+
+
+def test_a_fault_of_the_wrapper_itself_is_said_with_its_place(tmp_path):
+    def damage(package):
+        with (package / "rewrite.py").open("a") as file:
+            file.write("\n\ndef decide(*_):\n    raise ZeroDivisionError('of all things')\n")
+
+    wrapper = damaged(tmp_path, damage)
+    bundle = wrapper.bundle("b", CSV)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc")
+    assert_refused(call, bundle, CSV, "rewrite.py:", "ZeroDivisionError", "of all things")
+
+
+def test_a_decision_is_one_line(wrapper):
+    bundle = wrapper.bundle("b", CSV)
+    wrapper.call("create", "--bundle", str(bundle), "abc")
+    (line,) = wrapper.decisions()
+    assert line["id"] == "abc"
+    assert line["class"] == "csv"
+    assert line["asked"] == ["0"]
+    assert line["given"] == ["/dev/nvidia-uvm", "/dev/nvidia0", "/dev/nvidiactl"]
+    assert "env.void" in line["rules"]
+    assert line["refused"] is None
+    assert isinstance(line["ms"], int)
+    assert stat.S_IMODE(wrapper.audit_log.stat().st_mode) == 0o640
+
+
+def test_what_a_stranger_asks_for_does_not_flood_the_decision_log(wrapper):
+    spec = CSV.replace(b"NVIDIA_VISIBLE_DEVICES=0", b"NVIDIA_VISIBLE_DEVICES=" + b"x" * 5000 + b",y" * 5000)
+    bundle = wrapper.bundle("b", spec)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc")
+    assert call.status == 1
+    assert len(call.stderr) < 5000
+    assert wrapper.audit_log.stat().st_size < 4096
+
+
+def test_a_decision_log_that_cannot_be_written_stops_no_container_and_is_said_once(wrapper):
+    wrapper.write_settings(audit_log=str(wrapper.home / "none/decisions.jsonl"))
+    bundle = wrapper.bundle("b", CSV)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc")
+    assert call.status == 0
+    assert call.runsc is not None
+    assert call.errors == []
+    assert call.warnings == [call.stderr.rstrip("\n")]
+    assert "none/decisions.jsonl" in call.stderr
+
+
+def test_a_decision_log_that_is_a_link_or_a_fifo_is_not_written(wrapper):
+    bundle = wrapper.bundle("b", CSV)
+    wrapper.audit_log.symlink_to(wrapper.home / "elsewhere")
+    assert wrapper.call("create", "--bundle", str(bundle), "abc").warnings
+    assert not (wrapper.home / "elsewhere").exists()
+    wrapper.audit_log.unlink()
+    os.mkfifo(wrapper.audit_log)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc")
+    assert (call.status, len(call.warnings)) == (0, 1)
+
+
+def host_prep(wrapper, script):
+    """Host preparation that is a script, and the file in which it notes each time it ran."""
+    program = wrapper.home / "prep"
+    program.write_text("#!/bin/sh\necho ran >>" + str(wrapper.home / "ran") + "\n" + script)
+    program.chmod(0o755)
+    wrapper.write_settings(host_prep=[[str(program), "an argument"]])
+
+
+def times_run(wrapper):
+    ran = wrapper.home / "ran"
+    return len(ran.read_text().splitlines()) if ran.exists() else 0
+
+
+def test_host_preparation_is_not_run_where_all_nodes_are_there(wrapper):
+    host_prep(wrapper, "")
+    assert wrapper.call("create", "--bundle", str(wrapper.bundle("b", CSV)), "abc").status == 0
+    assert times_run(wrapper) == 0
+
+
+def test_host_preparation_makes_the_nodes_and_the_container_starts(wrapper):
+    host_prep(wrapper, "mknod /dev/nvidia0 c 195 0")
+    prefix = ["/bin/sh", "-c", 'rm /dev/nvidia0; exec "$@"', "sh"]
+    call = wrapper.call_exactly("create", "--bundle", str(wrapper.bundle("b", CSV)), "abc", prefix=prefix)
+    assert (call.status, call.stderr) == (0, "")
+    assert times_run(wrapper) == 1
+
+
+def test_host_preparation_that_does_not_help_runs_once_and_its_words_are_in_the_refusal(wrapper):
+    host_prep(wrapper, "env; pwd; echo module not found >&2; exit 3")
+    bundle = wrapper.bundle("b", CSV)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc", nodes=False)
+    assert_refused(call, bundle, CSV, "exit status 3", "module not found", "devices.exist")
+    assert times_run(wrapper) == 1
+
+
+def test_host_preparation_that_is_not_there_is_in_the_refusal(wrapper):
+    wrapper.write_settings(host_prep=[["/nonexistent/modprobe", "nvidia"]])
+    bundle = wrapper.bundle("b", CSV)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc", nodes=False)
+    assert_refused(call, bundle, CSV, "/nonexistent/modprobe nvidia: No such file or directory")
+
+
+ALLOWED_MODULES = {
+    # What `python3 -IS -c pass` itself has, 3.8 to 3.13.
+    *("__main__ _abc _codecs _frozen_importlib _frozen_importlib_external _imp _io _signal _thread _warnings _weakref abc "
+      "builtins codecs encodings encodings.aliases encodings.utf_8 encodings.latin_1 encodings.ascii io marshal posix sys "
+      "time winreg zipimport").split(),
+    "_json",
+    "__future__",
+}  # fmt: skip
+
+
+def test_the_way_of_a_gpu_container_imports_no_module_more(wrapper):
+    """The same as the launcher's program, with the list of modules in the place of runsc."""
+    bundle = wrapper.bundle("b", CSV)
+    program = (
+        "import sys, posix\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "def tell(*_): print(*sys.modules); sys.stdout.flush(); posix._exit(0)\n"
+        "posix.execve = tell\n"
+        "from nvproxy_wrapper.runtime import main\n"
+        f"main(['/runsc'], {str(wrapper.settings_file)!r})\n"
+    )
+    wrapper.launcher.write_text(f'#!/bin/sh\nexec {PYTHON} -IS -c "$(cat {wrapper.home}/program)" "$@"\n')
+    (wrapper.home / "program").write_text(program)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc")
+    assert call.status == 0, call.stderr
+    modules = set(call.stdout.split())
+    own = {module for module in modules if module.split(".")[0] == "nvproxy_wrapper"}
+    assert modules - own <= ALLOWED_MODULES
+    assert "nvproxy_wrapper.runtime" in own
+    assert not own & {
+        f"nvproxy_wrapper.{name}" for name in ("host_prep", "probe", "check", "admin", "legacy", "links")
+    }
