@@ -1,4 +1,4 @@
-"""Write the reference pages that are made from the code: `make docs`. A test sees to it that they are up to date."""
+"""Write the pages that are made from the code: `make docs`. A test sees to it that they are up to date."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ DOCS = Path(__file__).parent
 
 _SETTINGS_HEAD = """# Settings
 
-Every setting of a host, as an inventory or `group_data/` may give it. All of them are checked for all hosts before any
-host is touched; an unknown name stops the run. Made by `make docs` from `deploys/model/settings.py`.
+Every setting of a host, as an inventory or `group_data/` may give it. All are checked for all hosts
+before any host is touched; an unknown name stops the run. Made by `make docs`, from `deploys/model/settings.py`.
 
 | setting | what it must be | default |
 |---|---|---|
@@ -27,14 +27,22 @@ def settings_page() -> str:
     """`docs/settings.md`."""
     rows = []
     for name, field in Settings.model_fields.items():
-        if field.default is PydanticUndefined:
+        value = field.default
+        if value is PydanticUndefined:
             default = "(required)"
-        elif isinstance(field.default, Path):
-            default = f"`{field.default.name}` of this project" if field.default.is_absolute() else f"`{field.default}`"
+        elif isinstance(value, Path) and value.is_absolute():
+            default = f"`{value.relative_to(DOCS.parent)}` of this project"
         else:
-            default = f"`{field.default!r}`" if not isinstance(field.default, str) else f"`{field.default}`"
+            default = f"`{value if isinstance(value, str | Path) else plain(value)}`"
         rows.append(f"| `{name}` | {field.description} | {default} |")
     return _SETTINGS_HEAD + "\n".join(rows) + "\n"
+
+
+def plain(value: object) -> str:
+    """A default as one would write it in an inventory."""
+    if isinstance(value, tuple):
+        return "[" + ", ".join(plain(item) for item in value) + "]"
+    return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
 PAGES = {"settings.md": settings_page}

@@ -35,5 +35,5 @@ def _data(host: dict) -> dict:
     }
 
 
-csv = [(name, _data(host)) for name, host in _LAB["hosts"].items() if host["engine"] == "debian"]
+csv = [(name, _data(host)) for name, host in _LAB["hosts"].items() if host["engine"] != "current"]
 auto = [(name, _data(host)) for name, host in _LAB["hosts"].items() if host["engine"] == "current"]

@@ -58,14 +58,16 @@ class Facts:
         request_conflict: half a sentence, where two places ask for different GPUs; "" where not.
         problem: half a sentence, where the spec is a part of a GPU spec that cannot be repaired; "" where
             not.
+        has_hooks: whether hooks of NVIDIA's are there besides the legacy one.
         is_rewritten: the spec carries the marks of an earlier rewrite: nvproxy is on, one `void` is all that
-            is asked.
+            is asked. An annotation may be forged, so this never outweighs a request.
         toolkit_made_devices: the toolkit had its hands in it, so that somebody asked it for GPUs.
     """
 
     __slots__ = (
         "evidence",
         "gpu_requested",
+        "has_hooks",
         "is_rewritten",
         "problem",
         "request_conflict",
@@ -89,9 +91,10 @@ class Facts:
         self.problem = ""
         self.request_conflict = ""
         self.requested: Request = None
+        self.has_hooks = bool(others)
         self.is_rewritten = parts.annotations.get(NVPROXY) == "true" and asked == ["void"]
         self.toolkit_made_devices = (
-            bool(others) or _has_toolkit_mounts(parts) or (len(asked) > 1 and asked[-1] == "void")
+            self.has_hooks or _has_toolkit_mounts(parts) or (len(asked) > 1 and asked[-1] == "void")
         )
 
         if devices.CONTROL in nodes:

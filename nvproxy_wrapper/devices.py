@@ -71,6 +71,9 @@ def scope(draft: Draft) -> None:
     facts = draft.facts
     if facts.spec_class not in ("csv", "mixed"):
         return
+    if facts.is_rewritten and not facts.has_hooks and facts.spec_class == "mixed":
+        # Made by this wrapper out of any class, its hooks dropped. csv mode itself leaves hooks behind.
+        return
     if facts.request_conflict:
         raise Refusal(
             "devices.scope", facts.request_conflict, "Ask for the same GPUs in both, or in one of them only."

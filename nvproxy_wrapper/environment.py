@@ -33,7 +33,7 @@ def void(draft: Draft) -> None:
     Also where the variable is not set: NVIDIA's tools take that for `all` in an image that sets CUDA_VERSION.
     """
     changed = with_one(draft.env, VISIBLE_DEVICES, "void")
-    if changed == draft.env:
+    if changed == draft.env or not draft.has_process:
         return
     before = ", ".join(values(draft.env, VISIBLE_DEVICES)) or "not set"
     draft.env = changed

@@ -140,7 +140,7 @@ class CreateView(ProcDriverView):
             if status.st_mode & _S_IFMT != _S_IFREG or status.st_uid != 0 or status.st_mode & 0o022:
                 return None
             return _elf_soname(descriptor)
-        except (OSError, IndexError):
+        except (OSError, IndexError, OverflowError):
             return None
         finally:
             posix.close(descriptor)
@@ -176,7 +176,7 @@ def _elf_soname(descriptor: int) -> str | None:
     """DT_SONAME of a 64-bit little-endian ELF file (System V ABI, gABI 4.1); None where it has none.
 
     Raises:
-        IndexError: the file ends before what it says about itself.
+        IndexError, OverflowError: the file says of itself what cannot be.
         OSError: it cannot be read.
     """
 

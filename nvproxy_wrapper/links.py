@@ -91,7 +91,7 @@ def _sonames(draft: Draft) -> list[tuple[str, str]]:
         folder, _, name = path.rpartition("/")
         if not is_bind(mount) or not _is_full_version(name.partition(".so.")[2]):
             continue
-        soname = _soname_on_host(draft, source) or soname_by_name(source)
+        soname = _soname_on_host(draft, source) or soname_by_name(path)
         if soname is not None and soname != name and is_absolute_path(f"{folder}/{soname}"):
             found.append((path, f"{folder}/{soname}"))
     return found

@@ -26,9 +26,10 @@ class Parts:
         hooks: `hooks`, by stage.
         annotations: `annotations`.
         rootfs: `root.path`, "" where it is not given.
+        has_process: whether there is a `process`, and so an environment to change.
     """
 
-    __slots__ = ("annotations", "cgroup_rules", "devices", "env", "hooks", "mounts", "rootfs")
+    __slots__ = ("annotations", "cgroup_rules", "devices", "env", "has_process", "hooks", "mounts", "rootfs")
 
     def __init__(self, spec: dict[str, Any]) -> None:
         """Read them.
@@ -44,6 +45,7 @@ class Parts:
         hooks = _object(top.get("hooks"), "hooks", STAGES)
         root = _object(top.get("root"), "root", ("path",))
 
+        self.has_process = bool(process)
         self.rootfs: str = _text(root, "path", "root", required=False)
         self.env: list[str] = _texts(process, "env", "process")
         self.annotations: dict[str, Any] = dict(_object(top.get("annotations"), "annotations", ()))
@@ -55,7 +57,7 @@ class Parts:
         self.hooks: dict[str, list[dict[str, Any]]] = {
             stage: _objects(hooks, stage, "hooks", ("path", "args", "env"))
             for stage in STAGES
-            if hooks.get(stage)
+            if hooks.get(stage) is not None
         }
         self._check_members()
 

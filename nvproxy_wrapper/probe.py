@@ -1,5 +1,4 @@
-"""What a runsc can do, found out by trying it: flags, supported drivers, side binaries, and whether it runs
-hooks.
+"""What a runsc can do, found out by trying it: flags, drivers, side binaries, and whether it runs hooks.
 
 `runsc features` lists createContainer hooks also where it does not run them (20260518), and a version says
 nothing on builds of one's own (VERSION_MISSING). So a bundle is created, never started, whose hook leaves a

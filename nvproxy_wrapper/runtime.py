@@ -103,7 +103,7 @@ def _decide(bundle: Bundle, settings: Settings, fault: SettingsError | None) -> 
         spec = strict_json.loads(bundle.data)
     except strict_json.JSONError as error:
         raise Refusal(
-            "bundle.file",
+            "spec.json",
             f"{bundle.where} {error}",
             "The engine wrote a spec that cannot be judged: report it there.",
         ) from None

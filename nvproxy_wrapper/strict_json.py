@@ -66,9 +66,16 @@ def loads(data: bytes) -> dict[str, Any]:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise JSONError(f"is not UTF-8 at byte {error.start}") from None
-    start = len(text) - len(text.lstrip(_WHITESPACE))
+    value = _scan_object(text)
+    _check_depth(value)
+    if "\\ud" in text or "\\uD" in text:
+        _check_surrogates(value)
+    return value
+
+
+def _scan_object(text: str) -> dict[str, Any]:
     try:
-        value, end = _scan(text, start)
+        value, end = _scan(text, len(text) - len(text.lstrip(_WHITESPACE)))
     except StopIteration as stop:
         raise JSONError(f"is not JSON at character {stop.value}") from None
     except RecursionError:
@@ -78,26 +85,23 @@ def loads(data: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise JSONError(f"is not JSON ({error})") from None
     except (ImportError, SystemError):
-        # The C scanner takes its JSONDecodeError from `json`: ImportError where python3-minimal lacks that, and
-        # before 3.12 SystemError where nobody has imported it.
+        # The C scanner takes its JSONDecodeError from `json`: ImportError where python3-minimal lacks that,
+        # and before 3.12 SystemError where nobody has imported it.
         raise JSONError("is not JSON") from None
     if text[end:].strip(_WHITESPACE):
         raise JSONError(f"has more after its end, at character {end}")
     if not isinstance(value, dict):
         raise JSONError(f"is not an object but {kind(value)}")
-    _check_depth(value)
-    if "\\ud" in text or "\\uD" in text:
-        _check_surrogates(value)
     return value
 
 
 def dumps(value: object) -> bytes:
     """`value` in compact UTF-8, names in their order: what Go's encoder writes, without a newline."""
     try:
-        chunks = _encode(value, 0)
+        text = "".join(_encode(value, 0))
     except _NumberInside:
-        chunks = _encode_with_numbers(value, 0)
-    return "".join(chunks).encode("utf-8")
+        text = "".join(_encode_with_numbers(value, 0))
+    return text.encode("utf-8")
 
 
 def kind(value: object) -> str:

@@ -28,12 +28,14 @@ def captured_uuid(number: int) -> str:
 CAPTURED_HOST = tuple(TreeGpu(f"0000:{i + 1:02x}:00.0", i, captured_uuid(i)) for i in range(8))
 """The host of tests/specs/captured: 8 GPUs whose minor is their index."""
 
-SHUFFLED_HOST = tuple(TreeGpu(f"0000:{0x10 * (i + 1):02x}:00.0", 7 - i, captured_uuid(7 - i)) for i in range(8))
+SHUFFLED_HOST = tuple(
+    TreeGpu(f"0000:{0x10 * (i + 1):02x}:00.0", 7 - i, captured_uuid(7 - i)) for i in range(8)
+)
 """The same GPUs in other slots: index i has the minor 7 - i."""
 
 
 def write_driver_tree(root: Path, gpus: Sequence[TreeGpu]) -> Path:
-    """Write `root`/gpus/PCI/information as nvidia.ko prints it (kernel-open/nvidia/nv-procfs.c); returns `root`."""
+    """Write `root`/gpus/PCI/information as nvidia.ko prints it (nv-procfs.c); returns `root`."""
     (root / "gpus").mkdir(parents=True)
     for gpu in gpus:
         folder = root / "gpus" / gpu.pci

@@ -1,5 +1,4 @@
-"""The wrapper as it lies on a host, in a directory of a test: rendered launcher, settings, and a runsc that
-tells.
+"""The wrapper as it lies on a host, in a directory of a test: launcher, settings, and a runsc that tells.
 
 Two things are stand-ins, and only these: `runsc` is a program that writes down what it was started with, and
 the nodes /dev/nvidia* are real character devices without a driver behind them, in a /dev of the call's own.
@@ -202,9 +201,9 @@ class InstalledWrapper:
         seen = self.home / "seen"
         shutil.rmtree(seen, ignore_errors=True)
         self.log.unlink(missing_ok=True)
-        inside = ["unshare", "--mount", "/bin/sh", "-c", _PRIVATE_DEV, "sh"] if nodes else []
+        command = [*prefix, *shell, str(self.launcher), *arguments]
         finished = subprocess.run(
-            [*inside, *prefix, *shell, str(self.launcher), *arguments],
+            in_a_private_dev(command) if nodes else command,
             capture_output=True,
             timeout=60,
             check=False,
@@ -227,13 +226,18 @@ class InstalledWrapper:
         return [json.loads(line) for line in self.audit_log.read_text().splitlines()]
 
 
+def in_a_private_dev(command: Sequence[str | bytes]) -> list[str | bytes]:
+    """`command` in a mount namespace of its own, whose /dev has NVIDIA's nodes and /dev/null."""
+    return ["unshare", "--mount", "/bin/sh", "-c", _PRIVATE_DEV, "sh", *command]
+
+
 def render(template: str, **values: Any) -> str:
     """A template of the project, with every name in it required."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ROOT / "templates"),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - shell and configuration files, not HTML
+        autoescape=False,
     )
     return environment.get_template(template).render(**values)
 

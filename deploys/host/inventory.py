@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyinfra import inventory
+from pyinfra import inventory, state
 from pyinfra.api.connectors import get_all_connectors
 from pyinfra.api.exceptions import DeployError
 
@@ -26,8 +26,8 @@ def _connector_keys() -> frozenset[str]:
 def checked(name: str) -> tuple[Settings, Sources]:
     """The settings of a host and what they bring along.
 
-    The first call checks every host's, so that one wrong key stops the run while nothing has happened
-    anywhere.
+    The first call checks those of every host of the run, so that one wrong key stops the run while nothing
+    has happened anywhere.
 
     Raises:
         DeployError: settings of one or more hosts are wrong; pyinfra prints it and exits with 1.
@@ -35,7 +35,7 @@ def checked(name: str) -> tuple[Settings, Sources]:
     if not _CHECKED:
         keys = _connector_keys()
         wrong: list[str] = []
-        for host in inventory:
+        for host in (host for host in inventory if state.is_host_in_limit(host)):
             try:
                 settings = Settings.from_data(host.name, host.data.dict(), keys)
                 _CHECKED[host.name] = (settings, sources.load(settings))

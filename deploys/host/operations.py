@@ -26,6 +26,7 @@ from deploys.model.plan import (
     driver_refusal,
     file_change,
     removal_of_runtime,
+    runtime_on_host,
     wrapper_settings,
 )
 from deploys.model.versions import TOOLKIT_PACKAGES
@@ -49,7 +50,7 @@ class RunscProbe(JsonCommand):
 
 
 STAGED_RELEASE = f"{paths.STAGING_DIR}/gvisor"
-STAGED_PACKAGES = f"{paths.STAGING_DIR}/apt/archives"
+STAGED_PACKAGES = f"{paths.STAGING_DIR}/apt"
 
 
 def _say_and_fail(state: State, host: Host, sentences: Sequence[str]) -> bool:  # noqa: ARG001 - pyinfra's signature
@@ -80,9 +81,11 @@ def put_files(
     links: Sequence[LinkChange] = (),
     compile_directories: Sequence[str] = (),
     remove: Sequence[str] = (),
+    directories: Sequence[str] = (),
 ) -> RemoteProgram:
-    """The command that puts files, byte-code and links in place, and removes directories, in this order."""
+    """The command that puts directories, files, byte-code and links in place, and then removes trees."""
     task = {
+        "directories": [{"path": path, "mode": 0o750} for path in directories],
         "files": _files(changes),
         "links": [{"path": link.path, "target": link.target} for link in links],
         "compile": list(compile_directories),
@@ -104,7 +107,7 @@ def refused(run: HostRun) -> Commands:
 @operation()
 def remembered(run: HostRun) -> Commands:
     """Write down how the host was before the first run, once, before anything is changed."""
-    if run.plan.empty or Before.read(run.snapshot) is not None:
+    if run.plan.empty or run.plan.refusals or Before.read(run.snapshot) is not None:
         host.noop("it is written down, or nothing will be changed")
         return
     text = Before.of(run.snapshot).text()
@@ -183,8 +186,7 @@ def packages_installed(run: HostRun) -> Commands:
     task = {
         "packages": list(TOOLKIT_PACKAGES),
         "version": change.version,
-        "archives": STAGED_PACKAGES,
-        "source_path": paths.APT_SOURCE,
+        "apt": STAGED_PACKAGES,
     }
     yield RemoteProgram("install_packages", task, seconds=1500)
 
@@ -207,12 +209,12 @@ def wrapper_installed(run: HostRun) -> Commands:
     """Write the wrapper's package into its own directory, then make it live."""
     package = run.plan.wrapper
     links, files = run.plan.links_of(Step.WRAPPER), run.plan.files_of(Step.WRAPPER)
-    if package is None and not links and not files:
+    if package is None and not links and not files and not run.plan.directories:
         host.noop("the wrapper is installed")
         return
     if package is not None:
         yield put_files(package.files, compile_directories=[package.directory])
-    yield put_files(files, links)
+    yield put_files(files, links, directories=run.plan.directories)
 
 
 @operation()
@@ -249,18 +251,18 @@ def engine_configured(run: HostRun) -> Commands:
     if change is None:
         host.noop("dockerd has the runtime loaded")
         return
-    yield RemoteProgram("docker_engine", engine_task(change, paths.SHIM), seconds=240)
+    yield RemoteProgram("docker_engine", engine_task(change), seconds=240)
 
 
-def engine_task(change: EngineChange, runtime_path: str | None) -> dict[str, Any]:
-    """The task of `docker_engine`; a path of None means that the runtime must be gone afterwards."""
+def engine_task(change: EngineChange) -> dict[str, Any]:
+    """The task of `docker_engine`."""
     return {
         "path": paths.DAEMON_JSON,
         "text": change.file.text if change.file is not None else None,
         "original": bool(change.file is not None and change.file.original),
         "backup": paths.BACKUP_DIR,
         "runtime": change.runtime,
-        "runtime_path": runtime_path,
+        "runtime_path": change.runtime_path,
         "daemon": change.daemon,
         "can_validate": change.can_validate,
     }
@@ -299,26 +301,29 @@ def removed(run: HostRun) -> Commands:
     if run.looked is None:
         yield _fail([str(refusal) for refusal in run.plan.refusals])
         return
-    applied, before = Applied.read(run.snapshot), Before.read(run.snapshot)
+    try:
+        before = Before.read(run.snapshot)
+    except ValueError:
+        yield _fail([str(refusal) for refusal in run.plan.refusals])
+        return
     if before is None:
         host.noop("no run has changed this host")
         return
-    change = removal_of_runtime(run.snapshot)
+    change = removal_of_runtime(run.settings, run.snapshot, before)
     if isinstance(change, Refusal):
         yield _fail([str(change)])
         return
-    if applied.runtime is not None:
-        running = RemoteProgram("containers_of_runtime", {"runtime": applied.runtime}, seconds=120)
+    name = runtime_on_host(run.settings, run.snapshot)
+    if run.snapshot.engine.running:
+        running = RemoteProgram("containers_of_runtime", {"runtime": name}, seconds=120)
         yield running
         if running.result.get("containers"):
             names = ", ".join(running.result["containers"])
-            yield _fail(
-                [f"containers of the runtime {applied.runtime} are running: {names}. Stop them first."]
-            )
+            yield _fail([f"containers of the runtime {name} are running: {names}. Stop them first."])
             return
     if change is not None:
-        yield RemoteProgram("docker_engine", engine_task(change, None), seconds=240)
-    yield RemoteProgram("removal", _removal_task(run, applied, before), seconds=900)
+        yield RemoteProgram("docker_engine", engine_task(change), seconds=240)
+    yield RemoteProgram("removal", _removal_task(run, Applied.read(run.snapshot), before), seconds=900)
 
 
 def _removal_task(run: HostRun, applied: Applied, before: Before) -> dict[str, Any]:
@@ -337,5 +342,6 @@ def _removal_task(run: HostRun, applied: Applied, before: Before) -> dict[str, A
             paths.WRAPPER_DIR,
             str(PurePosixPath(paths.WRAPPER_SETTINGS).parent),
         ],
+        "before": list(before.files),
         "backup": paths.BACKUP_DIR,
     }

@@ -34,15 +34,18 @@ NO_PYTHON = {
 # alike in both places.
 _PRELUDE = "deploys.host.remote.prelude"
 _BOOTSTRAP = """
-import json, os, sys, types
+import json, os, signal, sys, types
 sent = json.load(sys.stdin)
 names = sent["prelude_name"].split(".")
 for count in range(1, len(names) + 1):
     name = ".".join(names[:count])
     sys.modules[name] = types.ModuleType(name)
 prelude = sys.modules[sent["prelude_name"]].__dict__
+def stop(number, frame):
+    raise prelude["Fault"](sys.argv[1] + " was stopped, or took more than its time. Run again.")
 try:
     exec(compile(sent["prelude"], "prelude", "exec"), prelude)
+    signal.signal(signal.SIGTERM, stop)
     os.umask(0o022)
     if sent["lock"]:
         prelude["take_turn"](sent["lock"])
@@ -68,7 +71,7 @@ def shell_line(program: str, seconds: int) -> str:
     """
     return (
         f"if {PYTHON} -I -c 'import json, sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then "
-        f"timeout -k 5 {seconds} {PYTHON} -I -c {shlex.quote(_BOOTSTRAP)} {program}; "
+        f"timeout -k 30 {seconds} {PYTHON} -I -c {shlex.quote(_BOOTSTRAP)} {program}; "
         f"else cat >/dev/null; echo {shlex.quote(json.dumps(NO_PYTHON))}; fi"
     )
 
@@ -108,9 +111,9 @@ def answer(output: list[str]) -> dict[str, Any]:
 class JsonCommand(StringCommand):
     """A pyinfra command that prints one JSON object and keeps it in `result`.
 
-    An answer whose member `error_key` is set fails the operation on this host alone, with that sentence and no
-    trace. A fact in its place would go on with a default (pyinfra 3.10, api/facts.py), an exception would stop
-    the whole fleet.
+    An answer whose member `error_key` is set fails the operation on this host alone, with that sentence and
+    no trace. A fact in its place would go on with a default (pyinfra 3.10, api/facts.py), an exception would
+    stop the whole fleet.
     """
 
     error_key = "error"

@@ -38,6 +38,7 @@ _TASK = {
         paths.BEFORE,
     ],
     "links": [paths.GVISOR_CURRENT, paths.WRAPPER_CURRENT],
+    "directories": [paths.DECISION_LOG_DIR],
     "packages": list(TOOLKIT_PACKAGES),
     "disk": [paths.GVISOR_DIR, paths.STATE_DIR],
     "proc_driver": paths.PROC_DRIVER,

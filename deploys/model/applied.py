@@ -1,13 +1,13 @@
-"""What runs leave on a host about themselves: `before.json`, written once, and `applied.json`, at each run's end."""
+"""What runs leave on a host: `before.json`, written once, and `applied.json`, written at each run's end."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from deploys.model import paths
+from deploys.model import daemon_json, paths
 from deploys.model.versions import DriverVersion
 
 if TYPE_CHECKING:
@@ -56,16 +56,23 @@ class AppliedFile(_Record):
 class Before(_Record):
     """A host as it was before the first run changed it: what `remove` goes back to.
 
-    Written before the first change and never again: a run that failed half way must not pass for what was there.
+    Written before the first change and never again: a run that failed half way must not pass for what was
+    there.
     """
 
     files: tuple[str, ...]
     packages: dict[str, str]
+    docker_runtimes: dict[str, Any]
 
     @classmethod
     def of(cls, snapshot: HostSnapshot) -> Self:
         """The record of a host that no run has changed yet."""
-        return cls(files=tuple(sorted(snapshot.files)), packages=dict(snapshot.packages))
+        there = snapshot.files.get(paths.DAEMON_JSON)
+        return cls(
+            files=tuple(sorted(snapshot.files)),
+            packages=dict(snapshot.packages),
+            docker_runtimes=daemon_json.runtimes(there.text or "") if there is not None else {},
+        )
 
     @classmethod
     def read(cls, snapshot: HostSnapshot) -> Self | None:

@@ -11,20 +11,46 @@ class DaemonJsonError(ValueError):
 
 
 def parse(text: str) -> dict[str, Any]:
-    """The object in a `daemon.json`; an empty file counts as an empty object, as dockerd takes it."""
+    """The object in a `daemon.json`; an empty file counts as an empty object, as dockerd takes it.
+
+    Raises:
+        DaemonJsonError: dockerd would refuse it, or it could not be written back as it is.
+    """
     if not text.strip():
         return {}
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        text.encode()
+        json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise DaemonJsonError(
             f"it is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
         ) from None
+    except UnicodeEncodeError:
+        raise DaemonJsonError("it holds half of a surrogate pair") from None
     if not isinstance(value, dict):
         raise DaemonJsonError(f"it holds {type(value).__name__}, not an object")
     if not isinstance(value.get("runtimes", {}), dict):
         raise DaemonJsonError(f"its runtimes are {type(value['runtimes']).__name__}, not an object")
     return value
+
+
+def runtimes(text: str) -> dict[str, Any]:
+    """The runtimes that a `daemon.json` names, as they stand there."""
+    return dict(parse(text).get("runtimes", {}))
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DaemonJsonError(f"the key {twice!r} is there twice")
+    return made
+
+
+def _no_constant(text: str) -> None:
+    raise DaemonJsonError(f"it is not JSON: {text}")
 
 
 def with_runtime(text: str, name: str, path: str) -> str:
@@ -40,14 +66,19 @@ def with_runtime(text: str, name: str, path: str) -> str:
     return _dump({**config, "runtimes": {**config.get("runtimes", {}), name: wanted}})
 
 
-def without_runtime(text: str, name: str) -> str:
-    """The text without the runtime; what else stands in it stays."""
+def without_runtime(text: str, name: str, former: Any = None) -> str:
+    """The text without the runtime, or with the one that it has replaced; what else stands in it stays."""
     config = parse(text)
-    runtimes = {key: value for key, value in config.get("runtimes", {}).items() if key != name}
-    if len(runtimes) == len(config.get("runtimes", {})):
+    if config.get("runtimes", {}).get(name) == former:
         return text
-    rest = {key: value for key, value in config.items() if key != "runtimes"}
-    return _dump({**rest, "runtimes": runtimes} if runtimes else rest)
+    rest = {
+        key: former if key == name else value
+        for key, value in config["runtimes"].items()
+        if key != name or former is not None
+    }
+    if rest:
+        return _dump({**config, "runtimes": rest})
+    return _dump({key: value for key, value in config.items() if key != "runtimes"})
 
 
 def _dump(config: dict[str, Any]) -> str:

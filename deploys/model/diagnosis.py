@@ -87,7 +87,7 @@ _KNOWN = (
         "Install a newer toolkit (toolkit_version).",
     ),
     (
-        r"(?:unknown or invalid runtime name|runtime name given|unknown runtime specified):? ?(\S*)",
+        r"(?:unknown or invalid runtime name|unknown runtime specified):? ([\w.-]*\w)",
         "Docker has not loaded the runtime {0}",
         f"See to 'runtimes' in {paths.DAEMON_JSON} and 'systemctl reload docker'; run site.py.",
     ),
@@ -123,7 +123,9 @@ _KNOWN = (
     ),
 )
 
-_PATTERNS = tuple((re.compile(pattern, re.DOTALL), cause, remedy) for pattern, cause, remedy in _KNOWN)
+_PATTERNS = tuple(
+    (re.compile(pattern, re.DOTALL | re.IGNORECASE), cause, remedy) for pattern, cause, remedy in _KNOWN
+)
 # The wrapper's errors say what, where and what to do themselves.
 _WRAPPER = re.compile(r"(?<![\w/])nvproxy-(?:wrapper|runsc): ([^\n]+)")
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Lets a runsc from 20260615 on try a driver that is not in its list (google/gvisor 71e63624f).
-ALLOW_UNSUPPORTED = "--nvproxy-allow-unsupported-driver"
+ALLOW_UNSUPPORTED = "nvproxy-allow-unsupported-driver"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def unsupported(
     """
     versions = sorted(DriverVersion.parse(line) for line in supported)
     mine = DriverVersion.parse(driver)
-    if mine in versions or any(flag.split("=")[0] == ALLOW_UNSUPPORTED for flag in flags):
+    if mine in versions or _allowed(flags):
         return None
     near = sorted(versions, key=lambda other: (other.major != mine.major, abs(_order(other) - _order(mine))))[
         :3
@@ -47,6 +47,13 @@ def unsupported(
         "Install a driver that it supports, or set gvisor_release to one whose "
         f"'runsc nvproxy list-supported-drivers' prints {mine}.",
     )
+
+
+def _allowed(flags: Sequence[str]) -> bool:
+    """Go's flags: a boolean alone is true, and the last one wins."""
+    given = [flag.lstrip("-").partition("=") for flag in flags]
+    values = [value for name, _, value in given if name == ALLOW_UNSUPPORTED]
+    return bool(values) and values[-1].lower() in {"", "1", "t", "true"}
 
 
 def _order(version: DriverVersion) -> int:

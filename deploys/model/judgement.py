@@ -204,27 +204,30 @@ def _wrong(run: ContainerRun, outcome: Outcome, printed: Printed) -> _Verdict | 
     # Under runc the toolkit adds nodes that gVisor could not serve; only the GPUs have to be right there.
     counted = [path for path in seen.devices if run.subject is not Subject.CONTROL or _is_gpu(path)]
     extra = sorted(set(counted) - set(expected.devices))
-    missing = sorted(set(expected.devices) - set(seen.devices))
-    unloadable = [name for name in expected.libraries if name not in seen.libraries]
-    reasons = []
-    if outside:
-        reasons.append("it runs on the host's own kernel, not in gVisor")
-    if extra:
-        reasons.append(f"it sees {', '.join(extra)}, which it was not given")
-    if missing:
-        reasons.append(f"{', '.join(missing)} is missing")
-    if sorted(seen.gpus) != sorted(expected.gpus):
-        listed, wanted = (", ".join(uuids) or "no GPU" for uuids in (seen.gpus, expected.gpus))
-        reasons.append(f"nvidia-smi -L lists {listed}, not {wanted}")
-    if unloadable:
-        reasons.append(f"{' and '.join(unloadable)} cannot be loaded by name")
-    if reasons and expected.gpus:
-        reasons += printed.complaints
-    if outcome.left_behind is not None:
-        reasons.append(outcome.left_behind)
+    reasons = ["it runs on the host's own kernel, not in gVisor"] if outside else []
+    reasons += [f"it sees {', '.join(extra)}, which it was not given"] if extra else []
+    lacking = _lacking(seen, expected)
+    reasons += lacking
+    reasons += printed.complaints if lacking and expected.gpus else ()
+    reasons += [outcome.left_behind] if outcome.left_behind is not None else []
     if not reasons:
         return None
     return _Verdict(State.FAILED, "; ".join(reasons), _remedy(run, outside=outside, extra=extra))
+
+
+def _lacking(seen: Sight, expected: Sight) -> list[str]:
+    reasons = []
+    missing = sorted(set(expected.devices) - set(seen.devices))
+    if missing:
+        reasons.append(f"{', '.join(missing)} is missing")
+    if len(seen.gpus) != len(expected.gpus):
+        reasons.append(f"nvidia-smi -L lists {len(seen.gpus)} GPUs, not {len(expected.gpus)}")
+    elif sorted(seen.gpus) != sorted(expected.gpus):
+        reasons.append(f"nvidia-smi -L lists {', '.join(seen.gpus)}, not {', '.join(expected.gpus)}")
+    unloadable = [name for name in expected.libraries if name not in seen.libraries]
+    if unloadable:
+        reasons.append(f"{' and '.join(unloadable)} cannot be loaded by name")
+    return reasons
 
 
 def _remedy(run: ContainerRun, *, outside: bool, extra: Sequence[str]) -> str:
@@ -292,23 +295,36 @@ def _engine(what: Verification, answer: Answer) -> Check:
     return _host_check("host.engine", "what Docker has loaded", verdict, seen, expected)
 
 
+class _Finding(BaseModel):
+    subject: str
+    answer: str
+    what: str
+    remedy: str
+
+
+class _Findings(BaseModel):
+    """What `nvproxy-wrapper check --format json` prints."""
+
+    findings: tuple[_Finding, ...]
+
+
 def _chain(answer: Answer) -> Check:
     outcome = answer.commands.get("chain")
     verdict, seen = _no_answer(outcome, answer, statuses=(0, 1, 2)), None
     if outcome is not None and verdict is None:
         try:
-            seen = json.dumps(json.loads(outcome.out))
-        except ValueError:
-            verdict = _Verdict(
-                State.UNKNOWN, f"it gave no JSON: {(outcome.err or outcome.out).strip()[-200:]!r}"
-            )
-    if outcome is not None and verdict is None and outcome.code != 0:
-        verdict = _Verdict(
-            State.FAILED if outcome.code == 1 else State.UNKNOWN,
-            f"'nvproxy-wrapper check' says: {seen}",
-            "Run site.py: it puts back what it installed.",
-        )
-    return _host_check("host.chain", "what is installed", verdict, seen, "sound")
+            found = _Findings.model_validate_json(outcome.out).findings
+        except ValidationError:
+            said = (outcome.err or outcome.out).strip()[-200:]
+            verdict = _Verdict(State.UNKNOWN, f"'nvproxy-wrapper check' did not answer: {said!r}")
+        else:
+            seen = f"{sum(finding.answer == 'yes' for finding in found)} of {len(found)} sound"
+            open_ones = [finding for finding in found if finding.answer != "yes"]
+            why = "; ".join(f"{finding.subject}: {finding.what}" for finding in open_ones)
+            remedies = dict.fromkeys(finding.remedy for finding in open_ones)
+            state = {0: State.PASSED, 1: State.FAILED}.get(outcome.code or 0, State.UNKNOWN)
+            verdict = _Verdict(state, why, " ".join(remedies))
+    return _host_check("host.chain", "what is installed", verdict, seen, "all of it sound")
 
 
 def _driver(what: Verification, answer: Answer) -> Check:

@@ -113,12 +113,16 @@ class WrapperChange:
 
 @dataclass(frozen=True)
 class EngineChange:
-    """Docker's configuration to write, or (without `file`) only to load again."""
+    """Docker's configuration to write, or (without `file`) only to load again.
+
+    Afterwards the daemon must have the runtime at `runtime_path`; at none where that is None.
+    """
 
     file: FileChange | None
     daemon: str
     can_validate: bool
     runtime: str
+    runtime_path: str | None
     why: str
 
 
@@ -137,6 +141,7 @@ class Plan:
     engine: EngineChange | None = None
     files: tuple[tuple[Step, FileChange], ...] = ()
     links: tuple[tuple[Step, LinkChange], ...] = ()
+    directories: tuple[str, ...] = ()
     probe_runsc: bool = False
 
     @property
@@ -152,7 +157,8 @@ class Plan:
         files = [f"{change.path}: {change.why}" for _, change in self.files]
         links = [f"{change.path} -> {change.target}: {change.why}" for _, change in self.links]
         probe = [f"{paths.WRAPPER_SETTINGS}: runsc has to be tried first"] if self.probe_runsc else []
-        return (*whole, *files, *probe, *links)
+        directories = [f"{path}: not there" for path in self.directories]
+        return (*whole, *directories, *files, *probe, *links)
 
     @property
     def empty(self) -> bool:
@@ -214,6 +220,7 @@ def plan(settings: Settings, snapshot: HostSnapshot, sources: Sources) -> Plan:
         engine=_engine(settings, snapshot, daemon_json_change),
         files=tuple((step, change) for step, change in changes.values() if change is not None),
         links=tuple((step, change) for step, change in links if change is not None),
+        directories=tuple({paths.DECISION_LOG_DIR} - set(snapshot.directories)),
         probe_runsc=probe is None,
     )
 
@@ -307,10 +314,11 @@ def _before(snapshot: HostSnapshot) -> Refusal | None:
 
 
 def _containers(snapshot: HostSnapshot) -> Refusal | None:
-    """The shim reads config.toml on every call: containers of another runtime behind it could not be stopped."""
+    """Containers that runc runs behind the shim could not be stopped: it reads config.toml on every call."""
     engine = snapshot.engine
     config = snapshot.files.get(paths.TOOLKIT_CONFIG)
-    if config is None or runtimes_of(config.text or "") == (paths.LAUNCHER,):
+    # Without the file the shim has its defaults: runc.
+    if runtimes_of(config.text or "" if config is not None else "") == (paths.LAUNCHER,):
         return None
     behind = [name for name, path in engine.runtimes.items() if path.rsplit("/", 1)[-1] == _SHIM_NAME]
     if not behind or not engine.running:
@@ -323,8 +331,8 @@ def _containers(snapshot: HostSnapshot) -> Refusal | None:
     if not names:
         return None
     return Refusal(
-        f"these containers run behind {paths.SHIM} without gVisor, and could not be stopped or entered any more "
-        f"once it starts runsc: {', '.join(names)}",
+        f"these containers run behind {paths.SHIM} without gVisor, and could not be stopped or entered any "
+        f"more once it starts runsc: {', '.join(names)}",
         "Stop them, run again, and start them anew.",
     )
 
@@ -515,16 +523,24 @@ def _engine(settings: Settings, snapshot: HostSnapshot, file: FileChange | None)
     if engine.daemon is None:
         raise ValueError("a host without dockerd was not refused")
     why = file.why if file is not None else f"dockerd has {loaded!r} loaded, not what the file says"
+    name = settings.runtime_name
     return EngineChange(
-        file, engine.daemon, engine.can_validate, settings.runtime_name, f"{paths.DAEMON_JSON}: {why}"
+        file, engine.daemon, engine.can_validate, name, paths.SHIM, f"{paths.DAEMON_JSON}: {why}"
     )
 
 
-def removal_of_runtime(snapshot: HostSnapshot) -> EngineChange | Refusal | None:
+def runtime_on_host(settings: Settings, snapshot: HostSnapshot) -> str:
+    """The name of our Docker runtime on a host: as recorded, or as set where no run came to recording it."""
+    return Applied.read(snapshot).runtime or settings.runtime_name
+
+
+def removal_of_runtime(
+    settings: Settings, snapshot: HostSnapshot, before: Before
+) -> EngineChange | Refusal | None:
     """The change that takes our runtime out of `daemon.json`; None where neither file nor daemon has it."""
-    name = Applied.read(snapshot).runtime
+    name = runtime_on_host(settings, snapshot)
     engine = snapshot.engine
-    if name is None or engine.daemon is None:
+    if engine.daemon is None:
         return None
     if engine.default_runtime == name:
         return Refusal(
@@ -533,19 +549,18 @@ def removal_of_runtime(snapshot: HostSnapshot) -> EngineChange | Refusal | None:
     there = snapshot.files.get(paths.DAEMON_JSON)
     text = there.text if there is not None and there.text is not None else ""
     try:
-        without = daemon_json.without_runtime(text, name)
+        without = daemon_json.without_runtime(text, name, before.docker_runtimes.get(name))
     except daemon_json.DaemonJsonError as error:
         return Refusal(f"{paths.DAEMON_JSON}: {error}", "Repair it by hand, and run again.")
-    before = Before.read(snapshot)
-    was_there = before is None or paths.DAEMON_JSON in before.files
-    if not was_there and daemon_json.parse(without) == {}:
+    if paths.DAEMON_JSON not in before.files and daemon_json.parse(without) == {}:
         without = ""
     file = None
     if without != text:
         file = FileChange(paths.DAEMON_JSON, without, 0o644, "the runtime is taken out", original=False)
-    if file is None and name not in engine.runtimes:
+    if file is None and engine.runtimes.get(name) != paths.SHIM:
         return None
-    return EngineChange(file, engine.daemon, engine.can_validate, name, paths.DAEMON_JSON)
+    path = (before.docker_runtimes.get(name) or {}).get("path")
+    return EngineChange(file, engine.daemon, engine.can_validate, name, path, paths.DAEMON_JSON)
 
 
 def file_change(snapshot: HostSnapshot, file: DesiredFile) -> FileChange | None:

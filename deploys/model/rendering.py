@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import toml
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 
@@ -21,10 +20,10 @@ _ENVIRONMENT = jinja2.Environment(
     lstrip_blocks=True,
     autoescape=False,  # noqa: S701 - shell, TOML and JSON, never HTML; each template quotes by the filters below
 )
-_ENVIRONMENT.filters["shell"] = lambda value: shlex.quote(str(value))
-_ENVIRONMENT.filters["shell_words"] = lambda words: shlex.join(str(word) for word in words)
-# A JSON string without \u escapes beyond the control characters is a TOML basic string too.
-_ENVIRONMENT.filters["toml"] = lambda value: json.dumps(value, ensure_ascii=False)
+
+
+# For writing only: the `toml` package reads a truncated file without complaint; what is read goes to tomllib.
+_ENVIRONMENT.filters["toml"] = toml.TomlEncoder().dump_value
 
 
 def render(template: str, **data: Any) -> str:

@@ -193,8 +193,8 @@ class Settings(BaseModel):
         if self.toolkit_mode is ToolkitMode.AUTO and self.toolkit < AUTO_FLOOR:
             raise ValueError(
                 f"toolkit_mode = 'auto' needs toolkit_version {AUTO_FLOOR} or later, not "
-                f"{self.toolkit_version}: before, auto meant legacy. Set toolkit_mode to csv, or take a later "
-                "toolkit_version."
+                f"{self.toolkit_version}: before, auto meant legacy. Set toolkit_mode to csv, or take a "
+                "later toolkit_version."
             )
         return self
 

@@ -21,13 +21,15 @@ listed=$(nvidia-smi -L 2>&1)
 echo "$listed" | while read -r line; do echo "smi $line"; done
 for name in {" ".join(LIBRARIES)}; do
   LD_PRELOAD=$name cat /proc/self/maps 2>&1 | while read -r line; do
-    case $line in *"/${{name%.so*}}.so"* | *rror*) echo "library $name $line";; esac
+    case $line in *"/${{name%.so*}}.so"* | *rror* | *ERROR*) echo "library $name $line";; esac
   done
 done
 echo "{END_LINE}"
 """
 
 _RECORD = re.compile(r"(kernel|version|device|smi|library) ?(.*)")
+# glibc, elf/rtld.c: ERROR: ld.so: object '…' from LD_PRELOAD cannot be preloaded (REASON): ignored.
+_REASON = re.compile(r"cannot be preloaded \((.+)\)")
 _UUID = re.compile(r"\(UUID: (\S+)\)$")
 
 
@@ -90,6 +92,8 @@ def read(text: str, host_kernel: str) -> Printed:
         if any(map(file.search, told)):
             loaded.append(name)
         else:
-            complaints += told[:1]
+            complaints += [
+                f"{name}: {reason}" for line in told[:1] for reason in _REASON.findall(line) or [line]
+            ]
     sight = Sight(gvisor, tuple(sorted(values.get("device", []))), tuple(uuids), tuple(loaded))
     return Printed(END_LINE in lines, sight, tuple(complaints))

@@ -61,8 +61,8 @@ class Driver(_Part):
 class Engine(_Part):
     """Docker, as its own daemon answers.
 
-    `runtimes` are the ones that are really loaded (name to path); `containers` the names of the running ones by
-    runtime, or null where that cannot be told.
+    `runtimes` are the ones that are really loaded (name to path); `containers` the names of the running ones
+    by runtime, or null where that cannot be told.
     """
 
     client: str | None
@@ -97,6 +97,7 @@ class HostSnapshot(_Part):
         packages: installed version by name, of the packages that this project cares for.
         files: by path; a path that is not there is not in it.
         links: target by path, for the links `current`.
+        directories: of those that were asked for, the ones that are there.
         trees: of the versioned directories that were asked for and are there, the hash of their content.
     """
 
@@ -111,4 +112,5 @@ class HostSnapshot(_Part):
     engine: Engine
     files: Mapping[str, ManagedFile]
     links: Mapping[str, str]
+    directories: tuple[str, ...]
     trees: Mapping[str, str]

@@ -1,14 +1,13 @@
 """`config.toml` of nvidia-container-runtime: rendered, and read back to be sure of what it says.
 
 The shim ignores keys and tables that it does not know (go-toml v1, not strict), so a slip of the pen means
-its defaults: runc. This is the one module that touches the `toml` package.
+its defaults: runc.
 """
 
 from __future__ import annotations
 
+import tomllib
 from typing import TYPE_CHECKING
-
-import toml
 
 from deploys.model import paths
 from deploys.model.rendering import render
@@ -28,7 +27,7 @@ def config_toml(mode: ToolkitMode) -> str:
         launcher=paths.LAUNCHER,
         csv_dir=paths.CSV_DIR,
     )
-    if runtimes_of(text) != (paths.LAUNCHER,) or toml.loads(text)[_RUNTIME]["mode"] != mode.value:
+    if runtimes_of(text) != (paths.LAUNCHER,) or tomllib.loads(text)[_RUNTIME]["mode"] != mode.value:
         raise AssertionError(f"templates/config.toml.j2 does not say what it must: {text}")
     return text
 
@@ -39,8 +38,8 @@ def runtimes_of(text: str) -> tuple[str, ...] | None:
     Absent means the toolkit's own default, runc and crun (nvidia-container-toolkit v1.20.0, api/config/v1).
     """
     try:
-        runtimes = toml.loads(text).get(_RUNTIME, {}).get("runtimes", ["runc", "crun"])
-    except (toml.TomlDecodeError, AttributeError, IndexError):
+        runtimes = tomllib.loads(text).get(_RUNTIME, {}).get("runtimes", ["runc", "crun"])
+    except (tomllib.TOMLDecodeError, AttributeError):
         return None
     return (
         tuple(runtimes) if isinstance(runtimes, list) and all(isinstance(r, str) for r in runtimes) else None

@@ -100,6 +100,7 @@ def task(what: Verification) -> dict[str, Any]:
         "image_env": _ALL,
         "programs": _PROGRAMS,
         "libraries": _LINKED,
+        "links": ["/bin", "/sbin", "/lib", "/lib64"],
         "directories": ["/dev", "/etc", "/proc", "/sys", "/tmp"],  # noqa: S108 - in the image
         "files": {"/etc/passwd": "root:x:0:0:root:/:/bin/sh\n"},
         "script": sight.SCRIPT,

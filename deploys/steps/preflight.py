@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def preflight(run: HostRun) -> None:
     """Refuse the host, or fetch and check everything that will be installed."""
     operations.refused(name="May this host be converged?", run=run)
-    operations.remembered(name="Write down how the host was", run=run)
     operations.staged(name="Fetch and check what will be installed", run=run)
+    operations.remembered(name="Write down how the host was", run=run)
 
 
 @deploy("Preflight")

@@ -1,7 +1,7 @@
 """Hosts and settings that the tests of the deploys begin with, in one place.
 
-A host is what `snapshot_probe` prints for it: the shapes and values are those of a Debian 12 host with Docker 20.10, driver
-570.124.06 and two GPUs whose minors are not in PCI order, as google/gvisor issue 9389 shows them.
+A host is what `snapshot_probe` prints for it: the shapes and values are those of a Debian 12 host with Docker
+20.10, driver 570.124.06 and two GPUs whose minors are not in PCI order (google/gvisor issue 9389).
 """
 
 from __future__ import annotations
@@ -84,11 +84,12 @@ BLANK: dict[str, Any] = {
         "can_validate": False,
         "runtimes": {"runc": "runc", "io.containerd.runc.v2": "runc"},
         "default_runtime": "runc",
+        "containers": {},
     },
     "files": {},
     "links": {},
+    "directories": [],
     "trees": {},
-    "applied": None,
 }
 
 

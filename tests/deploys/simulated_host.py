@@ -5,14 +5,12 @@ It stands in for the remote programs, which have tests of their own, and knows n
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from deploys.model import paths
-from deploys.model.applied import Applied, AppliedRelease, RuntimeProbe
+from deploys.model.applied import Applied, AppliedRelease, Before, RuntimeProbe
 from deploys.model.plan import DesiredFile, Step, applied_after, file_change, plan, wrapper_settings
 from deploys.model.versions import TOOLKIT_PACKAGES
-
 from tests.deploys.example_hosts import PROBE, RELEASE_TREE, file_record, snapshot
 
 if TYPE_CHECKING:
@@ -31,8 +29,38 @@ def after(
 ) -> HostSnapshot:
     """The host once every change of a plan was made on it, in the order of a site run."""
     host = before.model_dump(mode="json")
+    _install(host, changes, sources)
+    _configure(host, changes)
+    if changes.probe_runsc:
+        wanted = DesiredFile(Step.WRAPPER, paths.WRAPPER_SETTINGS, wrapper_settings(settings, probe))
+        change = file_change(before, wanted)
+        if change is not None:
+            _write(host, change)
+    if not changes.empty and Before.read(before) is None:
+        host["files"][paths.BEFORE] = file_record(Before.of(before).text())
+    known = Applied.read(before).gvisor if changes.release is None else None
+    gvisor = AppliedRelease(
+        release=settings.gvisor_release,
+        tree=known.tree if known is not None else RELEASE_TREE,
+        probe=known.probe if known is not None and not changes.probe_runsc else probe,
+    )
+    host["files"][paths.APPLIED] = file_record(applied_after(settings, before, sources, gvisor).text())
+    return snapshot(host)
+
+
+def _configure(host: dict[str, Any], changes: Plan) -> None:
+    host["directories"] = [*host["directories"], *changes.directories]
     for _, change in changes.files:
         _write(host, change)
+    for _, link in changes.links:
+        host["links"][link.path] = link.target
+    if changes.engine is not None:
+        if changes.engine.file is not None:
+            _write(host, changes.engine.file)
+        host["engine"]["runtimes"][changes.engine.runtime] = paths.SHIM
+
+
+def _install(host: dict[str, Any], changes: Plan, sources: Sources) -> None:
     if changes.kernel is not None:
         others = [node for node in host["nodes"] if node["path"] not in changes.kernel.nodes]
         made = [
@@ -46,28 +74,6 @@ def after(
         host["trees"][changes.release.directory] = RELEASE_TREE
     if changes.wrapper is not None:
         host["trees"][changes.wrapper.directory] = sources.wrapper.tree
-    for _, link in changes.links:
-        host["links"][link.path] = link.target
-    if changes.probe_runsc:
-        wanted = DesiredFile(Step.WRAPPER, paths.WRAPPER_SETTINGS, wrapper_settings(settings, probe))
-        change = file_change(before, wanted)
-        if change is not None:
-            _write(host, change)
-    if changes.engine is not None:
-        if changes.engine.file is not None:
-            _write(host, changes.engine.file)
-        host["engine"]["runtimes"][changes.engine.runtime] = paths.SHIM
-    known = Applied.read(before.applied).gvisor
-    release = known if changes.release is None and known is not None else None
-    gvisor = AppliedRelease(
-        release=settings.gvisor_release,
-        tree=release.tree if release is not None else RELEASE_TREE,
-        probe=release.probe if release is not None and not changes.probe_runsc else probe,
-    )
-    text = applied_after(settings, before, sources, gvisor).text()
-    host["files"][paths.APPLIED] = file_record(text)
-    host["applied"] = json.loads(text)
-    return snapshot(host)
 
 
 def converged(settings: Settings, before: HostSnapshot, sources: Sources) -> HostSnapshot:

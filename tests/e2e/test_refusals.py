@@ -27,7 +27,7 @@ SAID = {
     "no-release": ("20991231", "404", "Set gvisor_release"),
     "bad-hash": ("sha512", "Nothing was installed", "gvisor_sha512"),
     "other-key": ("libnvidia-container/stable", "not signed", "toolkit_key"),
-    "bad-json": ("/etc/docker/daemon.json", "line 1", "Repair it by hand"),
+    "bad-json": ("/etc/docker/daemon.json", "not JSON", "line 2", "Repair it by hand"),
     "no-docker": ("no Docker", "docker.io", "run again"),
     "bad-driver": ("570.99.99", "supports", "gvisor_release"),
 }

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from .definition import DEFAULT_HOSTS, Engine, HostDefinition
 from .errors import LabError
 from .lab import Lab
-from .versions import DRIVER_VERSION, GVISOR_RELEASES, TOOLKIT_VERSIONS
+from .versions import DRIVER_VERSION, GVISOR_RELEASES, TOOLKIT_VERSIONS, GvisorRelease, ToolkitVersion
 
 INTERRUPTED = 130
 
@@ -36,10 +36,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
-    up = commands.add_parser("up", help="build what is missing, boot hosts (gpu-a and gpu-b unless named), serve the mirror")
+    up = commands.add_parser(
+        "up", help="build what is missing, boot hosts (gpu-a and gpu-b unless named), serve the mirror"
+    )
     up.add_argument("names", nargs="*", metavar="NAME")
-    up.add_argument("--gpus", type=int, default=2, help="pretend GPUs of a host other than gpu-a and gpu-b (2)")
-    up.add_argument("--engine", choices=list(Engine), default=Engine.DEBIAN, help="its container engine (debian)")
+    up.add_argument(
+        "--gpus", type=int, default=2, help="pretend GPUs of a host other than gpu-a and gpu-b (2)"
+    )
+    up.add_argument(
+        "--engine", choices=list(Engine), default=Engine.DEBIAN, help="its container engine (debian)"
+    )
     up.add_argument("--driver-version", default=DRIVER_VERSION, help=f"its pretend driver ({DRIVER_VERSION})")
     up.add_argument("--user", choices=["root", "fleet"], default="root", help="who logs in (root)")
     up.add_argument("--no-gpu", action="store_true", help="nothing of NVIDIA's on it")
@@ -49,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     parts.add_argument("--all", action="store_true", help="every version that tests/lab/versions.py knows")
     _add_versions(parts)
 
-    down = commands.add_parser("down", help="stop and remove hosts (all of the lab unless named); what was built stays")
+    down = commands.add_parser(
+        "down", help="stop and remove hosts (all of the lab unless named); what was built stays"
+    )
     down.add_argument("names", nargs="*", metavar="NAME")
     commands.add_parser("status", help="which hosts are up, and where")
 
@@ -65,8 +73,17 @@ def _parser() -> argparse.ArgumentParser:
 def _add_versions(parser: argparse.ArgumentParser) -> None:
     dates = [release.date for release in GVISOR_RELEASES]
     versions = [toolkit.version for toolkit in TOOLKIT_VERSIONS]
-    parser.add_argument("--releases", nargs="+", choices=dates, default=[], metavar="DATE", help=f"of {' '.join(dates)}")
-    parser.add_argument("--toolkits", nargs="+", choices=versions, default=[], metavar="VERSION", help=f"of {' '.join(versions)}")
+    parser.add_argument(
+        "--releases", nargs="+", choices=dates, default=[], metavar="DATE", help=f"of {' '.join(dates)}"
+    )
+    parser.add_argument(
+        "--toolkits",
+        nargs="+",
+        choices=versions,
+        default=[],
+        metavar="VERSION",
+        help=f"of {' '.join(versions)}",
+    )
 
 
 def _up(lab: Lab, options: argparse.Namespace) -> int:
@@ -74,7 +91,12 @@ def _up(lab: Lab, options: argparse.Namespace) -> int:
     definitions = [
         known.get(name)
         or HostDefinition(
-            name, options.gpus, Engine(options.engine), options.driver_version, gpu=not options.no_gpu, user=options.user
+            name,
+            options.gpus,
+            Engine(options.engine),
+            options.driver_version,
+            gpu=not options.no_gpu,
+            user=options.user,
         )
         for name in options.names or known
     ]
@@ -90,11 +112,11 @@ def _parts(lab: Lab, options: argparse.Namespace) -> int:
     return 0
 
 
-def _releases(dates: Sequence[str]) -> list:
+def _releases(dates: Sequence[str]) -> list[GvisorRelease]:
     return [release for release in GVISOR_RELEASES if release.date in dates]
 
 
-def _toolkits(versions: Sequence[str]) -> list:
+def _toolkits(versions: Sequence[str]) -> list[ToolkitVersion]:
     return [toolkit for toolkit in TOOLKIT_VERSIONS if toolkit.version in versions]
 
 
@@ -108,7 +130,8 @@ def _status(lab: Lab, _options: argparse.Namespace) -> int:
     for definition, host, answers in rows:
         gpus = f"{len(definition.pretend_gpus)} GPUs" if definition.gpu else "no driver"
         state = "up" if answers else "NOT answering, or out of date: run `up`"
-        print(f"{host.name:12} {host.address:15} {definition.user:6} {gpus:10} engine {definition.engine:8} {state}")
+        login = f"{definition.user}@{host.address}"
+        print(f"{host.name:12} {login:22} {gpus:10} engine {definition.engine:8} {state}")
     if not rows:
         print("no host is up: start them with `python -m tests.lab up`")
     return 0 if all(answers for *_, answers in rows) else 1

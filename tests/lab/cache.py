@@ -1,10 +1,10 @@
-"""The cache of built parts: one directory for all checkouts of a machine, each part keyed by what it is made of.
+"""The cache of built parts: one directory a machine, each part keyed by what it is made of.
 
-    <cache>/parts/<name>-<key>   whole parts; the key is a hash of the recipe's text and of the parts it needs
-    <cache>/tmp                  half-built ones: a part is renamed into place when it is whole
-    <cache>/go                   GOMODCACHE and GOCACHE
-    <cache>/log                  the output of each build
-    <cache>/state                hosts that run, the inventory
+<cache>/parts/<name>-<key>   whole parts; the key is a hash of the recipe's text and of the parts it needs
+<cache>/tmp                  half-built ones: a part is renamed into place when it is whole
+<cache>/go                   GOMODCACHE and GOCACHE
+<cache>/log                  the output of each build
+<cache>/state                hosts that run, the inventory
 """
 
 import fcntl
@@ -21,13 +21,14 @@ from .progress import Progress
 from .trees import remove_tree
 
 DEFAULT_CACHE = Path("/var/cache/nvproxy-fleet-lab")
-# Two: one that mostly waits for the network and the disk (debootstrap), and one compiler, which is parallel itself.
+# Two: one that mostly waits for the network and the disk (debootstrap), and one compiler, which is parallel
+# itself.
 WORKERS = 2
 
 
 @dataclass(frozen=True)
 class Part:
-    """Something that is built once. `build` fills an empty directory; `definition` names everything it depends on."""
+    """Something that is built once: `build` fills an empty directory, `definition` says all that matters."""
 
     name: str
     definition: str
@@ -67,7 +68,7 @@ class Cache:
 
     @contextmanager
     def lock(self, progress: Progress) -> Iterator[None]:
-        """One lab command at a time changes anything. The kernel drops the lock of a command that is killed."""
+        """One lab command at a time changes anything; of one that is killed, the kernel drops the lock."""
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "lock").open("w") as lock:
             try:
@@ -86,7 +87,9 @@ class Cache:
         with ThreadPoolExecutor(WORKERS) as workers:
             try:
                 while missing or running:
-                    for part in [part for part in missing if all(self.path(need).exists() for need in part.needs)]:
+                    for part in [
+                        part for part in missing if all(self.path(need).exists() for need in part.needs)
+                    ]:
                         if len(running) == WORKERS:
                             break
                         missing.remove(part)

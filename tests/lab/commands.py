@@ -1,4 +1,4 @@
-"""Run programs for the lab: their output goes to a log, they end when we end, and a failure is one sentence."""
+"""Run programs for the lab: output goes to a log, they end when we end, a failure is one sentence."""
 
 import contextlib
 import os
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from .errors import LabError
 
-# A lab that is killed must not leave a compiler or a debootstrap behind, at work in a directory that the next lab removes.
+# A lab that is killed must not leave a compiler or a debootstrap behind, at work in a directory that the next
+# lab removes.
 DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
 _running: set[subprocess.Popen[bytes]] = set()
@@ -18,7 +19,13 @@ _running_lock = threading.Lock()
 
 
 def run_logged(
-    argv: Sequence[str], *, log: Path, what: str, env: dict[str, str] | None = None, cwd: Path | None = None
+    argv: Sequence[str],
+    *,
+    log: Path,
+    what: str,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    dies_with_us: bool = True,
 ) -> None:
     """Run a program with its output appended to `log`; raise `LabError` with its last words when it fails."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +33,7 @@ def run_logged(
         start = output.tell()
         try:
             process = subprocess.Popen(
-                [*DIE_WITH_US, *argv],
+                [*(DIE_WITH_US if dies_with_us else ()), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -36,8 +43,9 @@ def run_logged(
             )
         except FileNotFoundError as error:
             raise LabError(f"{what}: the program {error.filename} is missing; install it") from error
-        with _running_lock:
-            _running.add(process)
+        if dies_with_us:
+            with _running_lock:
+                _running.add(process)
         status = process.wait()
         with _running_lock:
             _running.discard(process)
@@ -46,7 +54,9 @@ def run_logged(
             written.seek(start)
             lines = written.read().decode(errors="replace").strip().splitlines()
         last = lines[-1] if lines else "it said nothing"
-        raise LabError(f"{what} failed with status {status} ({argv[0]}: {last}); the whole output is in {log}")
+        raise LabError(
+            f"{what} failed with status {status} ({argv[0]}: {last}); the whole output is in {log}"
+        )
 
 
 def kill_running() -> None:

@@ -25,7 +25,7 @@ class PretendGpu:
 
     @property
     def uuid(self) -> str:
-        """Made of the minor, so that inside a sandbox, where only nodes are to be seen, the same one is found (driver/nvml.c)."""
+        """Made of the minor: where only nodes are seen (a sandbox), driver/nvml.c makes the same one."""
         return f"GPU-6c616200-0000-0000-0000-{self.minor:012x}"
 
     @property
@@ -36,7 +36,7 @@ class PretendGpu:
 
 @dataclass(frozen=True)
 class HostDefinition:
-    """A host as it is asked for. Of a host without a GPU (`gpu` false), nothing of NVIDIA's is there, not even a driver."""
+    """A host as it is asked for. With `gpu` false, nothing of NVIDIA's is on it, not even a driver."""
 
     name: str
     gpus: int = 2
@@ -44,13 +44,15 @@ class HostDefinition:
     driver_version: str = DRIVER_VERSION
     gpu: bool = True
     user: str = "root"
-    # NVML indices whose minors are exchanged: on real machines the kernel does not always number them in PCI order.
+    # NVML indices whose minors are exchanged: on real machines the kernel does not always number them in PCI
+    # order.
     exchanged_minors: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}[a-z0-9]", self.name):
             raise LabError(
-                f"{self.name!r} cannot name a host: take lower-case letters, digits and hyphens, two at least, a letter first"
+                f"{self.name!r} cannot name a host: take lower-case letters, digits and hyphens, two at "
+                "least, a letter first"
             )
         if not 0 <= self.gpus <= 32:
             raise LabError(f"{self.name}: a host has 0 to 32 pretend GPUs, not {self.gpus}")

@@ -1,4 +1,4 @@
-"""The pretend NVIDIA driver: a layer with versioned libraries, an NVML and an nvidia-smi, all of them stand-ins that say so."""
+"""The pretend NVIDIA driver: a layer of versioned libraries, NVML and nvidia-smi, all stand-ins."""
 
 import re
 import subprocess
@@ -13,7 +13,8 @@ from .versions import NVML_HEADER_REQUIREMENT
 SOURCES = Path(__file__).parent / "driver"
 LIBRARY_DIRECTORY = "usr/lib/x86_64-linux-gnu"
 
-# Library -> the number in its SONAME, as in NVIDIA's installer (None: the SONAME carries the driver's version).
+# Library -> the number in its SONAME, as in NVIDIA's installer (None: the SONAME carries the driver's
+# version).
 LIBRARIES = {
     "libcuda": "1",
     "libnvidia-cfg": "1",
@@ -45,7 +46,7 @@ def nvml_header() -> Part:
 
 
 def nvml_stubs(header: str) -> str:
-    """C for every function that nvml.h declares: weak, so that those written by hand win, and not supported."""
+    """C for every function that nvml.h declares: weak, so that those written by hand win; NOT_SUPPORTED."""
     names = sorted(set(re.findall(r"DECLDIR\s+(nvml\w+)\s*\(", header)))
     return "".join(f"__attribute__((weak)) int {name}(void) {{ return 3; }}\n" for name in names)
 
@@ -66,12 +67,18 @@ def driver_layer(version: str) -> Part:
         flags = [*_CFLAGS, f'-DDRIVER_VERSION="{version}"', f"-I{include}"]
 
         def compile_c(output: Path, *arguments: str) -> None:
-            run_logged(["gcc", *flags, "-o", str(output), *arguments], log=log, what=f"compiling {output.name}")
+            run_logged(
+                ["gcc", *flags, "-o", str(output), *arguments], log=log, what=f"compiling {output.name}"
+            )
 
         for name, number in LIBRARIES.items():
             file = f"{name}.so.{version}"
             soname = f"{name}.so.{number}" if number else file
-            code = [str(SOURCES / "nvml.c"), str(stubs)] if name == "libnvidia-ml" else [str(SOURCES / "library.c")]
+            code = (
+                [str(SOURCES / "nvml.c"), str(stubs)]
+                if name == "libnvidia-ml"
+                else [str(SOURCES / "library.c")]
+            )
             compile_c(libraries / file, "-shared", "-fPIC", f"-Wl,-soname,{soname}", *code)
             if number:
                 (libraries / soname).symlink_to(file)

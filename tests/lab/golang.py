@@ -30,7 +30,8 @@ def go_part(name: str, program: GoProgram) -> Part:
         if program.tags:
             argv += ["-tags", program.tags]
         argv += [f"{package}@{program.version}" for package in program.packages]
-        # cgo compiles in TMPDIR and takes headers from there: with /tmp, somebody's /tmp/nvml.h would hide the module's own.
+        # cgo compiles in TMPDIR and takes headers from there: with /tmp, somebody's /tmp/nvml.h would hide
+        # the module's own.
         temporary = cache.tmp / f"{into.name}-go"
         temporary.mkdir()
         env = {
@@ -42,7 +43,9 @@ def go_part(name: str, program: GoProgram) -> Part:
             "GOGC": "400",  # the compiler collects less often: a tenth less time for some hundred MB more
             "TMPDIR": str(temporary),
         }
-        run_logged(argv, log=cache.log(name), what=f"building {name} {program.version}", env=env, cwd=temporary)
+        run_logged(
+            argv, log=cache.log(name), what=f"building {name} {program.version}", env=env, cwd=temporary
+        )
         temporary.rmdir()
 
     return Part(name, repr(program), build)

@@ -1,7 +1,8 @@
 """gVisor releases as they are downloaded: gvisor.tar.bz2 with its .sha512, made of the real runsc.
 
-Of the tarball's other programs only runsc can be built from the Go module: gvisor-bin/ is there and empty, and runsc then uses the
-copies that are embedded in it (with a warning in its log). containerd-shim-runsc-v1 is left out.
+Of the tarball's other programs only runsc can be built from the Go module: gvisor-bin/ is there and empty,
+and runsc then uses the copies that are embedded in it (with a warning in its log). containerd-shim-runsc-v1
+is left out.
 """
 
 import hashlib
@@ -30,8 +31,18 @@ def gvisor_release(release: GvisorRelease) -> Part:
         shutil.copy2(cache.path(runsc) / "runsc", tree / "runsc")
         tarball = into / TARBALL
         # bzip2 -1: a fifth of the time of -9, and a tenth larger.
-        argv = ["tar", "--create", "--owner=0", "--group=0", "--use-compress-program=bzip2 -1", f"--file={tarball}", f"--directory={tree}"]
-        run_logged([*argv, "runsc", "gvisor-bin"], log=cache.log(name), what=f"packing {TARBALL} of {release.date}")
+        argv = [
+            "tar",
+            "--create",
+            "--owner=0",
+            "--group=0",
+            "--use-compress-program=bzip2 -1",
+            f"--file={tarball}",
+            f"--directory={tree}",
+        ]
+        run_logged(
+            [*argv, "runsc", "gvisor-bin"], log=cache.log(name), what=f"packing {TARBALL} of {release.date}"
+        )
         shutil.rmtree(tree)
         digest = hashlib.sha512(tarball.read_bytes()).hexdigest()
         (into / f"{TARBALL}.sha512").write_text(f"{digest}  {TARBALL}\n")
@@ -41,14 +52,16 @@ def gvisor_release(release: GvisorRelease) -> Part:
 
 def _runsc(release: GvisorRelease) -> Part:
     if release.module_version:
-        return go_part(f"runsc-{release.date}", GoProgram(("gvisor.dev/gvisor/runsc",), release.module_version))
+        return go_part(
+            f"runsc-{release.date}", GoProgram(("gvisor.dev/gvisor/runsc",), release.module_version)
+        )
     if release.debian_suite:
         return _runsc_of_debian(release.date, release.debian_suite)
     raise LabError(f"gVisor release {release.date} names no source in tests/lab/versions.py: give it one")
 
 
 def _runsc_of_debian(date: str, suite: str) -> Part:
-    """Debian's package `runsc`, from the archive that this machine uses, with an apt configuration of its own."""
+    """Debian's package `runsc`, from this machine's Debian archive, with an apt configuration of its own."""
     name = f"runsc-{date}"
 
     def build(cache: Cache, into: Path) -> None:
@@ -69,12 +82,25 @@ def _runsc_of_debian(date: str, suite: str) -> Part:
         get = ["apt-get", *(f"-o{option}" for option in options)]
         log = cache.log(name)
         run_logged([*get, "update", "-qq"], log=log, what=f"reading Debian's {suite}")
-        run_logged([*get, "download", "-qq", f"runsc/{suite}"], log=log, what=f"downloading runsc of {suite}", cwd=into)
+        run_logged(
+            [*get, "download", "-qq", f"runsc/{suite}"],
+            log=log,
+            what=f"downloading runsc of {suite}",
+            cwd=into,
+        )
         (package,) = into.glob("runsc_*.deb")
-        version = output_of(["dpkg-deb", "--field", str(package), "Version"], what=f"reading {package.name}").strip()
+        version = output_of(
+            ["dpkg-deb", "--field", str(package), "Version"], what=f"reading {package.name}"
+        ).strip()
         if date not in version:
-            raise LabError(f"Debian's {suite} has runsc {version} now, not {date}: put its date into tests/lab/versions.py")
-        run_logged(["dpkg-deb", "--extract", str(package), str(into / "package")], log=log, what=f"unpacking {package.name}")
+            raise LabError(
+                f"Debian's {suite} has runsc {version} now, not {date}: change tests/lab/versions.py"
+            )
+        run_logged(
+            ["dpkg-deb", "--extract", str(package), str(into / "package")],
+            log=log,
+            what=f"unpacking {package.name}",
+        )
         shutil.move(into / "package/usr/bin/runsc", into / "runsc")
         package.unlink()
         shutil.rmtree(into / "package")

@@ -1,7 +1,8 @@
 """One lab host: booted with systemd-nspawn, entered with nsenter, gone without a trace.
 
-Nothing about a running host is believed from a file: its processes, mounts, groups and interface are looked for by the names that only
-this lab gives, so that a host of a killed lab is found whatever it had written down.
+Nothing about a running host is believed from a file: its processes, mounts, groups and interface are looked
+for by the names that only this lab gives, so that a host of a killed lab is found whatever it had written
+down.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import textwrap
 import time
 import uuid
 from collections.abc import Sequence
@@ -32,10 +34,12 @@ ROOTFS = Path(__file__).parent / "rootfs"
 BOOT_SECONDS = 60
 STOP_SECONDS = 20
 SSH_PORT = 22
-# Directories that an overlay file system sits on: overlay2 and containerd's snapshots do not work on another overlay.
+# Directories that an overlay file system sits on: overlay2 and containerd's snapshots do not work on another
+# overlay.
 PLAIN_DIRECTORIES = {"docker": "/var/lib/docker", "containerd": "/var/lib/containerd"}
 _ENTER_GROUPS = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs"; shift; done; shift; exec "$@"'
-# `timeout --signal=KILL` dies of its own signal, with its whole process group, and nsenter dies as its child did.
+# `timeout --signal=KILL` dies of its own signal, with its whole process group, and nsenter dies as its child
+# did.
 _KILLED = {-signal.SIGKILL, 128 + signal.SIGKILL}
 _ENVIRONMENT = {
     "HOME": "/root",
@@ -61,7 +65,7 @@ class Host:
 
     @property
     def root(self) -> Path:
-        """Its root file system, as this machine sees it. Its /proc, /dev, /run and /var/lib/docker are not in there."""
+        """Its root file system, as this machine sees it: without /proc, /dev, /run and /var/lib/docker."""
         return self.directory / "root"
 
     @property
@@ -79,37 +83,73 @@ class Host:
         return self.directory / "definition.json"
 
     def run(
-        self, command: str | Sequence[str], *, timeout: float = 120, check: bool = True, input: str | None = None
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout: float = 120,
+        check: bool = True,
+        stdin: str = "",
     ) -> subprocess.CompletedProcess[str]:
         """Run a program (a list) or a shell line (a string) as root in the host, without ssh.
 
         Raises:
-            LabError: the host is down; or the program failed and `check` is true; or it took more than `timeout` seconds, and
+            LabError: the host is down; or the program failed and `check` is true; or it took more than
+            `timeout` seconds, and
                 was killed.
         """
-        said = command if isinstance(command, str) else shlex.join(command)
+        said = textwrap.shorten(command if isinstance(command, str) else shlex.join(command), 200)
         # The limit is kept inside the host: killing nsenter here would leave the program running there.
-        argv = ["timeout", "--signal=KILL", f"{timeout:.0f}", *(["sh", "-c", command] if isinstance(command, str) else command)]
-        done = subprocess.run(self.enter(argv), capture_output=True, text=True, env=_ENVIRONMENT, input=input, check=False)
+        argv = [
+            "timeout",
+            "--signal=KILL",
+            f"{timeout:.0f}",
+            *(["sh", "-c", command] if isinstance(command, str) else command),
+        ]
+        done = subprocess.run(
+            self.enter(argv), capture_output=True, text=True, env=_ENVIRONMENT, input=stdin, check=False
+        )
         if done.returncode in _KILLED:
-            raise LabError(f"{self.name}: `{said}` took more than {timeout:.0f} s and was killed; it had said: {done.stderr[-500:]}")
+            raise LabError(
+                f"{self.name}: `{said}` took more than {timeout:.0f} s and was killed; "
+                f"it had said: {done.stderr[-500:]}"
+            )
         if check and done.returncode:
-            raise LabError(f"{self.name}: `{said}` ended with status {done.returncode}: {(done.stderr or done.stdout)[-2000:].strip()}")
+            last = (done.stderr or done.stdout)[-2000:].strip()
+            raise LabError(f"{self.name}: `{said}` ended with status {done.returncode}: {last}")
         return done
 
     def enter(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs `argv` inside: in the host's cgroups, then in its namespaces."""
+        if os.geteuid() != 0:
+            raise LabError(
+                f"{self.name} is entered through its namespaces, which takes root: run this as root (sudo)"
+            )
         leader = self._leader()
         if leader is None:
             raise LabError(f"{self.name} is not running: start it with `python -m tests.lab up {self.name}`")
-        groups = [str(group) for group in cgroups.host_groups(self.label)]
-        nsenter = ["nsenter", "--target", str(leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"]
+        groups = [str(group) for group in cgroups.groups_of_process(self.label, leader)]
+        nsenter = [
+            "nsenter",
+            "--target",
+            str(leader),
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--net",
+            "--pid",
+            "--cgroup",
+            "--root",
+            "--wd",
+        ]
         return ["sh", "-c", _ENTER_GROUPS, "sh", *groups, "--", *nsenter, *argv]
 
     def is_healthy(self, definition: HostDefinition, made_of: str) -> bool:
         """Whether it runs as defined, made of the parts of today, and answers."""
         try:
-            if json.loads(self.record.read_text()) != _recorded(definition, made_of) or self._leader() is None:
+            if (
+                json.loads(self.record.read_text()) != _recorded(definition, made_of)
+                or self._leader() is None
+            ):
                 return False
             return self._answers(definition)
         except (OSError, ValueError, LabError):
@@ -163,7 +203,9 @@ class Host:
         (etc / "hosts").write_text(f"127.0.0.1 localhost\n{self.address} {self.name}\n")
         (etc / "machine-id").write_text(f"{uuid.uuid4().hex}\n")
         subprocess.run(["chroot", self.root, "ssh-keygen", "-A"], check=True, stdout=subprocess.DEVNULL)
-        _authorize(self.root / ("root" if definition.user == "root" else f"home/{definition.user}"), authorized_key)
+        _authorize(
+            self.root / ("root" if definition.user == "root" else f"home/{definition.user}"), authorized_key
+        )
 
         lab = etc / "nvproxy-lab"
         lab.mkdir()
@@ -182,16 +224,22 @@ class Host:
             # nvidia-cdi-refresh.service looks here for a driver.
             modules = self.root / "lib/modules" / os.uname().release
             modules.mkdir(parents=True)
-            (modules / "modules.dep").write_text("updates/dkms/nvidia.ko:\nupdates/dkms/nvidia-uvm.ko: updates/dkms/nvidia.ko\n")
+            (modules / "modules.dep").write_text(
+                "updates/dkms/nvidia.ko:\nupdates/dkms/nvidia-uvm.ko: updates/dkms/nvidia.ko\n"
+            )
             refresh_library_cache(self.root)
 
-    def _wait_until_up(self, definition: HostDefinition, process: subprocess.Popen[bytes], console: Path) -> None:
+    def _wait_until_up(
+        self, definition: HostDefinition, process: subprocess.Popen[bytes], console: Path
+    ) -> None:
         deadline = time.monotonic() + BOOT_SECONDS
         plugged_in = False
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 last = (console.read_text(errors="replace").strip() or "it said nothing").splitlines()[-1]
-                raise LabError(f"{self.name} did not boot (systemd-nspawn: {last}); its console is in {console}")
+                raise LabError(
+                    f"{self.name} did not boot (systemd-nspawn: {last}); its console is in {console}"
+                )
             if not plugged_in and Path("/sys/class/net", self.network.interface(self.slot)).exists():
                 self.network.plug_in(self.slot)
                 plugged_in = True
@@ -199,7 +247,9 @@ class Host:
                 if plugged_in and self._leader() is not None and self._answers(definition):
                     return
             time.sleep(0.2)
-        raise LabError(f"{self.name} did not answer within {BOOT_SECONDS} s of its start; its console is in {console}")
+        raise LabError(
+            f"{self.name} did not answer within {BOOT_SECONDS} s of its start; its console is in {console}"
+        )
 
     def _answers(self, definition: HostDefinition) -> bool:
         """Booted to the end, sshd reachable, the engine ready."""
@@ -216,7 +266,7 @@ class Host:
 
     def _processes(self) -> set[int]:
         """All of its processes, and its systemd-nspawn even where it has not entered the groups yet."""
-        found = {pid for group in cgroups.host_groups(self.label) for pid in _pids_below(group)}
+        found = cgroups.processes(self.label)
         argument = f"--directory={self.root}".encode()
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
@@ -226,20 +276,12 @@ class Host:
 
     def _leader(self) -> int | None:
         """The pid, on this machine, of the host's own process 1."""
-        for pid in (pid for group in cgroups.host_groups(self.label) for pid in _pids_below(group)):
+        for pid in sorted(cgroups.processes(self.label)):
             with contextlib.suppress(OSError):
                 status = Path(f"/proc/{pid}/status").read_text()
                 if re.search(r"^NSpid:\t\d+\t1$", status, re.MULTILINE):
                     return pid
         return None
-
-
-def _pids_below(group: Path) -> list[int]:
-    pids = []
-    for procs in group.rglob("cgroup.procs"):
-        with contextlib.suppress(OSError):
-            pids += [int(pid) for pid in procs.read_text().split() if pid != "0"]
-    return sorted(set(pids))
 
 
 def _recorded(definition: HostDefinition, made_of: str) -> object:

@@ -1,6 +1,7 @@
 """The system of a lab host: the base image (Debian 12 with its own Docker) and the layers that go over it.
 
-A layer is a directory that an overlay mount puts over the base: the current engine in place of Debian's, or Debian's taken away.
+A layer is a directory that an overlay mount puts over the base: the current engine in place of Debian's, or
+Debian's taken away.
 """
 
 import shutil
@@ -36,7 +37,12 @@ BASE_PACKAGES = (
 # An unprivileged account that may use sudo, as cloud images have one.
 FLEET_USER = "fleet"
 # What a host shall not do by itself: there is nothing to reach, and a test wants to know what ran.
-MASKED_UNITS = ("apt-daily.timer", "apt-daily-upgrade.timer", "systemd-timesyncd.service", "e2scrub_all.timer")
+MASKED_UNITS = (
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "systemd-timesyncd.service",
+    "e2scrub_all.timer",
+)
 
 _CONFIGURE = f"""
 set -eu
@@ -52,7 +58,14 @@ systemctl enable ssh.service docker.service
 
 def _build_base(cache: Cache, into: Path) -> None:
     log = cache.log("base-image")
-    argv = ["debootstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", HOST_SUITE, str(into), debian_mirror()]
+    argv = [
+        "debootstrap",
+        "--variant=minbase",
+        f"--include={','.join(BASE_PACKAGES)}",
+        HOST_SUITE,
+        str(into),
+        debian_mirror(),
+    ]
     run_logged(argv, log=log, what=f"debootstrap of {HOST_SUITE}")
     run_logged(["chroot", str(into), "sh", "-c", _CONFIGURE], log=log, what="configuring the base image")
     into.chmod(0o755)
@@ -78,13 +91,16 @@ _CURRENT_ENGINE = {
 
 
 def current_engine() -> Part:
-    """Layer: the current dockerd, containerd and runc, built from source. Debian's client and unit files work with them."""
+    """Layer: the current dockerd, containerd and runc, from source, under Debian's client and units."""
     containerd = tuple(f"{_CONTAINERD}/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr"))
     programs = (
         go_part("dockerd", GoProgram((f"{_MOBY}/dockerd",), DOCKER_VERSION)),
         go_part("containerd", GoProgram(containerd, CONTAINERD_VERSION)),
-        # seccomp needs libseccomp, which is C; Debian 12's runc is too old for this dockerd (namespace {"time" ""} does not exist).
-        go_part("runc", GoProgram(("github.com/opencontainers/runc",), RUNC_VERSION, cgo=True, tags="seccomp")),
+        # seccomp needs libseccomp, which is C; Debian 12's runc is too old for this dockerd (namespace
+        # {"time" ""} does not exist).
+        go_part(
+            "runc", GoProgram(("github.com/opencontainers/runc",), RUNC_VERSION, cgo=True, tags="seccomp")
+        ),
     )
 
     def build(cache: Cache, into: Path) -> None:
@@ -100,7 +116,10 @@ def current_engine() -> Part:
 def no_engine() -> Part:
     """Layer: Debian's engine taken away with its own package manager."""
     base = base_image()
-    purge = "DEBIAN_FRONTEND=noninteractive apt-get purge -y --auto-remove docker.io containerd runc && rm -rf /var/lib/docker"
+    purge = (
+        "DEBIAN_FRONTEND=noninteractive apt-get purge -y --auto-remove docker.io containerd runc "
+        "&& rm -rf /var/lib/docker"
+    )
 
     def build(cache: Cache, into: Path) -> None:
         work = cache.tmp / f"{into.name}-work"
@@ -109,7 +128,11 @@ def no_engine() -> Part:
         root.mkdir()
         mount_overlay([cache.path(base)], into, work, root)
         try:
-            run_logged(["chroot", str(root), "sh", "-c", purge], log=cache.log("engine-none"), what="removing the engine")
+            run_logged(
+                ["chroot", str(root), "sh", "-c", purge],
+                log=cache.log("engine-none"),
+                what="removing the engine",
+            )
         finally:
             remove_tree(root)
             remove_tree(work)

@@ -58,7 +58,8 @@ class Lab:
     ) -> list[Host]:
         """Bring these hosts up, and the mirror; a host that is up and as defined stays as it is.
 
-        `releases` and `toolkits` are served besides the default ones, and besides those that were asked for before.
+        `releases` and `toolkits` are served besides the default ones, and besides those that were asked for
+        before.
         """
         machine.check(self.cache.directory)
         with Progress() as progress, self.cache.lock(progress):
@@ -117,8 +118,18 @@ class Lab:
         definition = self._recorded(host)
         if definition is None:
             raise LabError(f"{name} is not up: start it with `python -m tests.lab up {name}`")
-        options = [f"UserKnownHostsFile={self._known_hosts}", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes"]
-        argv = ["ssh", "-i", str(self._ssh_key), *(f"-o{option}" for option in options), f"{definition.user}@{host.address}"]
+        options = [
+            f"UserKnownHostsFile={self._known_hosts}",
+            "IdentitiesOnly=yes",
+            "StrictHostKeyChecking=yes",
+        ]
+        argv = [
+            "ssh",
+            "-i",
+            str(self._ssh_key),
+            *(f"-o{option}" for option in options),
+            f"{definition.user}@{host.address}",
+        ]
         return [*argv, *arguments]
 
     def _layers(self, definition: HostDefinition) -> list[Part]:
@@ -135,22 +146,34 @@ class Lab:
     def _made_of(self, definition: HostDefinition) -> str:
         return " ".join(part.key for part in self._layers(definition))
 
-    def _build(self, definitions: Sequence[HostDefinition], contents: MirrorContents, progress: Progress) -> None:
+    def _build(
+        self, definitions: Sequence[HostDefinition], contents: MirrorContents, progress: Progress
+    ) -> None:
         wanted = [part for definition in definitions for part in self._layers(definition)]
-        # The image first: it waits for the network while the compilers work. Layers come after their programs by themselves.
+        # The image first: it waits for the network while the compilers work. Layers come after their programs
+        # by themselves.
         wanted = [base_image(), *wanted, mirror(contents)]
         if all(self.cache.path(part).exists() for part in wanted):
             return
-        progress.say("installing what the lab needs from this machine's own package sources")
-        machine.install_packages(self.cache.log("packages"))
+        if missing := machine.missing_packages():
+            step = f"installing {' '.join(missing)} on this machine"
+            progress.start(step)
+            machine.install_packages(missing, self.cache.log("packages"))
+            progress.done(step)
         self.cache.build(wanted, progress)
 
-    def _contents(self, releases: Sequence[GvisorRelease], toolkits: Sequence[ToolkitVersion]) -> MirrorContents:
+    def _contents(
+        self, releases: Sequence[GvisorRelease], toolkits: Sequence[ToolkitVersion]
+    ) -> MirrorContents:
         """The default versions, those served so far, and these; in the order of versions.py."""
         served = self._mirror_server.served()
         return MirrorContents(
-            tuple(one for one in TOOLKIT_VERSIONS if one.by_default or one in toolkits or one in served.toolkits),
-            tuple(one for one in GVISOR_RELEASES if one.by_default or one in releases or one in served.releases),
+            tuple(
+                one for one in TOOLKIT_VERSIONS if one.by_default or one in toolkits or one in served.toolkits
+            ),
+            tuple(
+                one for one in GVISOR_RELEASES if one.by_default or one in releases or one in served.releases
+            ),
             official=os.environ.get("LAB_PARTS") == "official",
         )
 
@@ -172,7 +195,9 @@ class Lab:
         step = f"booting {definition.name} at {host.address}"
         progress.start(step)
         public_key = self._ssh_key.with_suffix(".pub").read_text()
-        host.boot(definition, [self.cache.path(part) for part in self._layers(definition)], made_of, public_key)
+        host.boot(
+            definition, [self.cache.path(part) for part in self._layers(definition)], made_of, public_key
+        )
         progress.done(step)
         return host
 
@@ -187,15 +212,20 @@ class Lab:
             return None
         exchanged = fields["exchanged_minors"]
         return HostDefinition(
-            **{**fields, "engine": Engine(fields["engine"]), "exchanged_minors": tuple(exchanged) if exchanged else None}
+            **{
+                **fields,
+                "engine": Engine(fields["engine"]),
+                "exchanged_minors": tuple(exchanged) if exchanged else None,
+            }
         )
 
     def _slots(self) -> dict[str, int]:
-        """Host name -> its place in the network. Kept for ever: a host that comes back has its old address."""
+        """Host name -> its place in the network, for ever: a host that comes back has its old address."""
         try:
-            return json.loads((self.cache.state / "slots.json").read_text())
+            slots: dict[str, int] = json.loads((self.cache.state / "slots.json").read_text())
         except (OSError, ValueError):
             return {}
+        return slots
 
     def _give_slot(self, name: str) -> None:
         slots = self._slots()
@@ -208,7 +238,19 @@ class Lab:
             self._ssh_key.parent.mkdir(parents=True, exist_ok=True)
             self._ssh_key.unlink(missing_ok=True)
             subprocess.run(
-                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "nvproxy-fleet lab", "-f", self._ssh_key], check=True
+                [
+                    "ssh-keygen",
+                    "-q",
+                    "-t",
+                    "ed25519",
+                    "-N",
+                    "",
+                    "-C",
+                    "nvproxy-fleet lab",
+                    "-f",
+                    self._ssh_key,
+                ],
+                check=True,
             )
 
     def _write_inventory(self) -> None:

@@ -17,6 +17,7 @@ FREE_BYTES_NEEDED = 12 << 30
 PACKAGES = (
     "apt-utils",
     "bzip2",
+    "debian-archive-keyring",
     "debootstrap",
     "gcc",
     "gnupg",
@@ -34,12 +35,14 @@ def check(cache_directory: Path) -> None:
     if os.geteuid() != 0:
         raise LabError("the lab boots hosts in namespaces and needs root: run it as root (sudo)")
     if platform.machine() != "x86_64":
-        raise LabError(f"this machine is {platform.machine()}: the lab builds x86_64 hosts; run it on such a machine")
+        raise LabError(
+            f"this machine is {platform.machine()}: the lab builds x86_64 hosts; run it on such a machine"
+        )
     release = os_release()
     if not {"debian", "ubuntu"} & {release.get("ID", ""), *release.get("ID_LIKE", "").split()}:
         raise LabError(
-            f"this system is {release.get('ID', 'unknown')} (/etc/os-release): the lab takes its packages from "
-            "Debian or Ubuntu; run it on one of them"
+            f"this system is {release.get('ID', 'unknown')} (/etc/os-release): the lab takes its packages "
+            "from Debian or Ubuntu; run it on one of them"
         )
     _check_go()
     _check_namespaces()
@@ -49,8 +52,8 @@ def check(cache_directory: Path) -> None:
     free = shutil.disk_usage(place).free
     if free < FREE_BYTES_NEEDED and not (cache_directory / "parts").exists():
         raise LabError(
-            f"{place} has {free >> 30} GiB free and the lab needs {FREE_BYTES_NEEDED >> 30}: make room, or point "
-            "NVPROXY_LAB_CACHE at a larger disk"
+            f"{place} has {free >> 30} GiB free and the lab needs {FREE_BYTES_NEEDED >> 30}: make room, or "
+            "point NVPROXY_LAB_CACHE at a larger disk"
         )
 
 
@@ -62,10 +65,15 @@ def os_release() -> dict[str, str]:
 
 def _check_go() -> None:
     wanted = ".".join(map(str, GO_NEEDED))
-    remedy = f"get Go {wanted} or newer from https://go.dev/dl/, unpack it in /usr/local and put /usr/local/go/bin in PATH"
+    remedy = (
+        f"get Go {wanted} or newer from https://go.dev/dl/, unpack it in /usr/local and put "
+        "/usr/local/go/bin in PATH"
+    )
     go = shutil.which("go")
     if go is None:
-        raise LabError(f"no go in PATH: the lab builds NVIDIA's, gVisor's and Docker's programs from source; {remedy}")
+        raise LabError(
+            f"no go in PATH: the lab builds NVIDIA's, gVisor's and Docker's programs from source; {remedy}"
+        )
     said = output_of([go, "version"], what="asking for Go's version").strip()
     found = re.search(r"\bgo(\d+)\.(\d+)", said)
     if not found or (int(found[1]), int(found[2])) < GO_NEEDED:
@@ -77,32 +85,45 @@ def _check_namespaces() -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabError(
-            f"namespaces cannot be made here (unshare: {done.stderr.strip()}): run the lab on a machine or in a "
-            "virtual machine of its own, not in an unprivileged container"
+            f"namespaces cannot be made here (unshare: {done.stderr.strip()}): run the lab on a machine or "
+            "in a virtual machine of its own, not in an unprivileged container"
         )
 
 
-def install_packages(log: Path) -> None:
-    """Install what is missing of `PACKAGES`, from the machine's own package sources."""
+def missing_packages() -> list[str]:
+    """Those of `PACKAGES` that are not installed."""
     asked = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *PACKAGES]
     known = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
     installed = {line.split()[0] for line in known.splitlines() if line.endswith(" installed")}
-    missing = sorted(set(PACKAGES) - installed)
-    if not missing:
-        return
+    return sorted(set(PACKAGES) - installed)
+
+
+def install_packages(packages: list[str], log: Path) -> None:
+    """Install packages from the machine's own package sources.
+
+    apt-get is not killed with us: half-configured packages would be this machine's trouble. The
+    next lab waits for it.
+    """
     env = {"DEBIAN_FRONTEND": "noninteractive"}
-    run_logged(["apt-get", "update", "-qq"], log=log, what="apt-get update", env=env)
-    argv = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
-    run_logged(argv, log=log, what=f"installing {' '.join(missing)}", env=env)
+    apt_get = ["apt-get", "-qq", "-oDPkg::Lock::Timeout=300"]
+    run_logged([*apt_get, "update"], log=log, what="apt-get update", env=env, dies_with_us=False)
+    argv = [*apt_get, "install", "--yes", "--no-install-recommends", *packages]
+    run_logged(argv, log=log, what=f"installing {' '.join(packages)}", env=env, dies_with_us=False)
 
 
 def debian_mirror() -> str:
-    """The Debian archive to build hosts from: the one this machine itself uses, or $NVPROXY_LAB_DEBIAN_MIRROR."""
+    """The Debian archive to build hosts from: $NVPROXY_LAB_DEBIAN_MIRROR, or the one this machine uses."""
     if mirror := os.environ.get("NVPROXY_LAB_DEBIAN_MIRROR"):
         return mirror
     if os_release().get("ID") == "debian":
         said = output_of(
-            ["apt-get", "indextargets", "--format", "$(SITE) $(ORIGIN) $(LABEL) $(RELEASE)", "Created-By: Packages"],
+            [
+                "apt-get",
+                "indextargets",
+                "--format",
+                "$(SITE) $(ORIGIN) $(LABEL) $(RELEASE)",
+                "Created-By: Packages",
+            ],
             what="reading this machine's package sources",
         )
         for line in said.splitlines():

@@ -1,9 +1,9 @@
-"""The mirror: what stands at NVIDIA's and gVisor's download addresses, in the same layout, as an air-gapped user has it.
+"""The mirror: what stands at NVIDIA's and gVisor's download addresses, as an air-gapped user has it.
 
-    libnvidia-container/gpgkey
-    libnvidia-container/stable/deb/nvidia-container-toolkit.list
-    libnvidia-container/stable/deb/amd64/{Packages,Packages.gz,Release,Release.gpg,InRelease,*.deb}    flat and signed
-    gvisor/releases/release/<date>/x86_64/gvisor.tar.bz2{,.sha512}
+libnvidia-container/gpgkey
+libnvidia-container/stable/deb/nvidia-container-toolkit.list
+libnvidia-container/stable/deb/amd64/{Packages{,.gz},Release{,.gpg},InRelease,*.deb}    flat, signed
+gvisor/releases/release/<date>/x86_64/gvisor.tar.bz2{,.sha512}
 """
 
 import gzip
@@ -14,7 +14,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +35,8 @@ _DEBS = f"{TOOLKIT_REPOSITORY}/deb/amd64"
 _OFFICIAL_TOOLKIT = "https://nvidia.github.io"
 _OFFICIAL_GVISOR = "https://storage.googleapis.com"
 _START_SECONDS = 10
+# This file is the recipe. Read once: a lab that runs while it is edited keeps to one key.
+_RECIPE = Path(__file__).read_text()
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,18 @@ def signing_key() -> Part:
         home.mkdir(mode=0o700)
         env = {"GNUPGHOME": str(home)}
         make = ["gpg", "--batch", "--pinentry-mode=loopback", "--passphrase=", "--quick-generate-key"]
-        run_logged([*make, "nvproxy-fleet lab mirror", "rsa3072", "sign", "never"], log=cache.log("signing-key"), what="gpg", env=env)
+        run_logged(
+            [*make, "nvproxy-fleet lab mirror", "rsa3072", "sign", "never"],
+            log=cache.log("signing-key"),
+            what="gpg",
+            env=env,
+        )
         export = ["gpg", "--batch", "--armor", "--output", str(into / PUBLIC_KEY), "--export"]
         run_logged(export, log=cache.log("signing-key"), what="gpg", env=env)
         # The agent would hold the directory open and keep on running.
-        run_logged(["gpgconf", "--homedir", str(home), "--kill", "all"], log=cache.log("signing-key"), what="gpgconf")
+        run_logged(
+            ["gpgconf", "--homedir", str(home), "--kill", "all"], log=cache.log("signing-key"), what="gpgconf"
+        )
 
     return Part("signing-key", "rsa3072 sign never", build)
 
@@ -91,7 +99,7 @@ def mirror(contents: MirrorContents) -> Part:
         for directory in (into, *(path for path in into.rglob("*") if path.is_dir())):
             directory.chmod(0o755)
 
-    definition = f"{contents}{Path(__file__).read_text()}"
+    definition = f"{contents}{_RECIPE}"
     return Part("mirror", definition, build, (key, *packages, *releases))
 
 
@@ -101,20 +109,29 @@ def _link_files(source: Path, target: Path) -> None:
 
 
 def _sign_repository(cache: Cache, debs: Path, key: Path) -> None:
-    packages = output_of(["sh", "-c", 'cd "$1" && apt-ftparchive packages .', "sh", str(debs)], what="apt-ftparchive packages")
+    packages = output_of(
+        ["sh", "-c", 'cd "$1" && apt-ftparchive packages .', "sh", str(debs)], what="apt-ftparchive packages"
+    )
     (debs / "Packages").write_text(packages)
     (debs / "Packages.gz").write_bytes(gzip.compress(packages.encode(), mtime=0))
     about = {"Origin": "nvproxy-fleet lab", "Label": "nvproxy-fleet lab", "Architectures": "amd64"}
     options = [f"-oAPT::FTPArchive::Release::{name}={value}" for name, value in about.items()]
-    release = output_of(["sh", "-c", 'cd "$1" && shift && apt-ftparchive "$@" release .', "sh", str(debs), *options], what="apt-ftparchive release")
+    release = output_of(
+        ["sh", "-c", 'cd "$1" && shift && apt-ftparchive "$@" release .', "sh", str(debs), *options],
+        what="apt-ftparchive release",
+    )
     (debs / "Release").write_text(release)
     gpg = ["gpg", "--batch", "--yes", "--homedir", str(key / "home")]
     for arguments in (
         ["--armor", "--detach-sign", "--output", str(debs / "Release.gpg")],
         ["--clearsign", "--output", str(debs / "InRelease")],
     ):
-        run_logged([*gpg, *arguments, str(debs / "Release")], log=cache.log("mirror"), what="signing the repository")
-    run_logged(["gpgconf", "--homedir", str(key / "home"), "--kill", "all"], log=cache.log("mirror"), what="gpgconf")
+        run_logged(
+            [*gpg, *arguments, str(debs / "Release")], log=cache.log("mirror"), what="signing the repository"
+        )
+    run_logged(
+        ["gpgconf", "--homedir", str(key / "home"), "--kill", "all"], log=cache.log("mirror"), what="gpgconf"
+    )
 
 
 def _download_all(contents: MirrorContents, debs: Path, places: dict[GvisorRelease, Path]) -> None:
@@ -132,14 +149,14 @@ def _download(address: str, target: Path) -> None:
         urllib.request.urlretrieve(address, target)
     except (OSError, urllib.error.URLError) as error:
         raise LabError(
-            f"{address} cannot be downloaded ({error}): LAB_PARTS=official needs the official addresses; without it, the lab "
-            "builds its parts from source"
+            f"{address} cannot be downloaded ({error}): LAB_PARTS=official needs the official addresses; "
+            "without it, the lab builds its parts from source"
         ) from error
 
 
 @dataclass(frozen=True)
 class MirrorServer:
-    """The web server on the lab's own address. What it serves is a link, so that another mirror needs no restart."""
+    """The web server on the lab's own address. It serves a link, so that another tree needs no restart."""
 
     cache: Cache
     network: Network
@@ -159,7 +176,9 @@ class MirrorServer:
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(tree)
         fresh.replace(self.link)
-        for other in tree.parent.glob("mirror-*"):  # each combination of versions is a tree of its own, made in a second
+        for other in tree.parent.glob(
+            "mirror-*"
+        ):  # each combination of versions is a tree of its own, made in a second
             if other != tree:
                 remove_tree(other)
         if self._answers():
@@ -169,7 +188,12 @@ class MirrorServer:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             server = subprocess.Popen(
-                self._argv(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd="/", start_new_session=True
+                self._argv(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                start_new_session=True,
             )
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
@@ -196,7 +220,9 @@ class MirrorServer:
         dates = {place.name for place in (self.link / GVISOR).glob("*")}
         debs = {deb.name for deb in (self.link / _DEBS).glob("*.deb")}
         return MirrorContents(
-            tuple(toolkit for toolkit in TOOLKIT_VERSIONS if any(toolkit.package_version in deb for deb in debs)),
+            tuple(
+                toolkit for toolkit in TOOLKIT_VERSIONS if any(toolkit.package_version in deb for deb in debs)
+            ),
             tuple(release for release in GVISOR_RELEASES if release.date in dates),
         )
 
@@ -215,7 +241,16 @@ class MirrorServer:
         }
 
     def _argv(self) -> list[str]:
-        return [sys.executable, "-m", "http.server", str(PORT), "--bind", self.network.mirror_address, "--directory", str(self.link)]
+        return [
+            sys.executable,
+            "-m",
+            "http.server",
+            str(PORT),
+            "--bind",
+            self.network.mirror_address,
+            "--directory",
+            str(self.link),
+        ]
 
     def _answers(self) -> bool:
         try:

@@ -1,7 +1,8 @@
 """The lab's own network: a bridge on this machine, an address for each host, no way out.
 
-Addresses are of 198.18.0.0/15, which RFC 2544 sets apart for benchmarks: no real network has them. Hosts get no default route.
-A lab in another cache directory is another lab: it has another bridge and another /24, and names of its own.
+Addresses are of 198.18.0.0/15, which RFC 2544 sets apart for benchmarks: no real network has them. Hosts get
+no default route. A lab in another cache directory is another lab: it has another bridge and another /24, and
+names of its own.
 """
 
 import subprocess

@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from typing import Self
 
 HEARTBEAT_SECONDS = 20
 
@@ -18,7 +19,7 @@ class Progress:
         self._said_last = self._began
         self.seconds: dict[str, float] = {}
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         threading.Thread(target=self._heartbeat, daemon=True).start()
         return self
 

@@ -1,7 +1,7 @@
-"""Is the lab true? The two failures that made this project necessary happen in it as they do on real machines.
+"""Is the lab true? The two failures that made this project necessary happen in it as on real machines.
 
-With a one-line wrapper, as gVisor's own guide shows one, and the newest of everything (the table in docs/ that names them):
-jit-cdi dies in a hook, and cdi asks for a program that a cdi host does not need.
+With a one-line wrapper, as gVisor's guide shows one, and the newest of everything, jit-cdi dies in a hook,
+and cdi asks for a program that a cdi host does not need.
 """
 
 import json
@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,9 +66,19 @@ def lab():
     return Lab.open()
 
 
-def one_line_wrapper_host(lab, name, packages, mode):
-    """A host with the chain as a user of gVisor's guide has it."""
-    (host,) = lab.up([HostDefinition(name, gpus=8, engine=Engine.CURRENT)])
+@contextmanager
+def fresh_host(lab, definition):
+    """A host that nobody has used, gone at the end."""
+    lab.down([definition.name])
+    (host,) = lab.up([definition])
+    try:
+        yield host
+    finally:
+        lab.down([definition.name])
+
+
+def install_one_line_wrapper(lab, host, packages, mode):
+    """The chain as a user of gVisor's guide has it."""
     mirror = json.loads(lab.inventory_file.read_text())["mirror"]
     environment = {
         "MIRROR_KEY": mirror["toolkit_repository_url"].replace("/stable", "/gpgkey"),
@@ -78,34 +89,36 @@ def one_line_wrapper_host(lab, name, packages, mode):
     }
     script = "".join(f"export {key}='{value}'\n" for key, value in environment.items())
     host.run(script + INSTALL.replace("@DRIVER@", DRIVER_VERSION), timeout=300)
-    return host
 
 
 @pytest.mark.lab
 class TestTheRealFailures:
     def test_a_one_line_wrapper_dies_in_the_hook_disable_device_node_modification_under_jit_cdi(self, lab):
         packages = (*LIBNVIDIA_PACKAGES, "nvidia-container-toolkit-base", "nvidia-container-toolkit")
-        host = one_line_wrapper_host(lab, "truth-1", packages, "auto")
-        plain = host.run("docker run --rm smoke:1 ls /")
-        assert "bin" in plain.stdout
-        ran = host.run("docker run --rm --runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=1 smoke:1 ls /dev", check=False)
-        assert ran.returncode != 0
-        assert "cannot read client sync file: waiting for sandbox to start: EOF" in ran.stderr
-        gofer = host.run("cat /var/log/runsc/*gofer*").stdout
-        failed = [line for line in gofer.splitlines() if "error executing CreateContainer hooks" in line]
-        assert failed
-        assert 'failure executing hook "/usr/bin/nvidia-ctk"' in failed[0]
-        assert "disable-device-node-modification" in gofer
-        lab.down([host.name])
+        with fresh_host(lab, HostDefinition("truth-1", gpus=8, engine=Engine.CURRENT)) as host:
+            install_one_line_wrapper(lab, host, packages, "auto")
+            assert "bin" in host.run("docker run --rm smoke:1 ls /").stdout
+            ran = host.run(
+                "docker run --rm --runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=1 smoke:1 ls /dev", check=False
+            )
+            assert ran.returncode != 0
+            assert "cannot read client sync file: waiting for sandbox to start: EOF" in ran.stderr
+            gofer = host.run("cat /var/log/runsc/*gofer*").stdout
+            failed = [line for line in gofer.splitlines() if "error executing CreateContainer hooks" in line]
+            assert failed
+            assert 'failure executing hook "/usr/bin/nvidia-ctk"' in failed[0]
+            assert "disable-device-node-modification" in gofer
 
     def test_cdi_without_nvidia_container_cli_dies_for_want_of_it(self, lab):
-        host = one_line_wrapper_host(lab, "truth-2", ("nvidia-container-toolkit-base",), "cdi")
-        assert host.run("command -v nvidia-container-cli", check=False).returncode != 0
-        host.run("nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml")
-        ran = host.run("docker run --rm --runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=all smoke:1 ls /dev", check=False)
-        assert ran.returncode != 0
-        assert "failed to locate nvidia-container-cli in PATH" in ran.stderr
-        lab.down([host.name])
+        with fresh_host(lab, HostDefinition("truth-2", gpus=8, engine=Engine.CURRENT)) as host:
+            install_one_line_wrapper(lab, host, ("nvidia-container-toolkit-base",), "cdi")
+            assert host.run("command -v nvidia-container-cli", check=False).returncode != 0
+            host.run("nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml")
+            ran = host.run(
+                "docker run --rm --runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=all smoke:1 ls /dev", check=False
+            )
+            assert ran.returncode != 0
+            assert "failed to locate nvidia-container-cli in PATH" in ran.stderr
 
 
 def up_in_background(name):
@@ -146,26 +159,22 @@ def test_a_lab_that_was_killed_comes_up_the_next_time(lab, moment):
 @pytest.mark.lab
 def test_a_host_that_is_up_stays_as_it_is(lab):
     definition = HostDefinition("stays-1", gpus=1, engine=Engine.NONE, user="fleet")
-    lab.up([definition])
-    host = lab.host(definition.name)
-    boot = "cat /proc/sys/kernel/random/boot_id /etc/machine-id && stat -c %Y /proc/1"
-    before = host.run(boot).stdout
-    lab.up([definition])
-    assert host.run(boot).stdout == before
-    assert host.run("command -v dockerd docker containerd runc", check=False).stdout == ""
-    login = lab.ssh_command(definition.name, ["sudo", "--non-interactive", "whoami"])
-    assert subprocess.run(login, capture_output=True, text=True, check=True).stdout == "root\n"
-    lab.down([definition.name])
+    with fresh_host(lab, definition) as host:
+        boot = "cat /etc/machine-id && stat -c %Y /proc/1"
+        before = host.run(boot).stdout
+        lab.up([definition])
+        assert host.run(boot).stdout == before
+        assert host.run("command -v dockerd docker containerd runc", check=False).stdout == ""
+        login = lab.ssh_command(definition.name, ["sudo", "--non-interactive", "whoami"])
+        assert subprocess.run(login, capture_output=True, text=True, check=True).stdout == "root\n"
 
 
 @pytest.mark.lab
 def test_a_program_that_outlives_its_time_limit_is_killed_in_the_host(lab):
-    lab.up([HostDefinition("limit-1", engine=Engine.NONE, gpu=False)])
-    host = lab.host("limit-1")
-    with pytest.raises(LabError, match="took more than 1 s"):
-        host.run(["sleep", "4711"], timeout=1)
-    assert "4711" not in host.run("ps -ef").stdout
-    lab.down([host.name])
+    with fresh_host(lab, HostDefinition("limit-1", engine=Engine.NONE, gpu=False)) as host:
+        with pytest.raises(LabError, match="took more than 1 s"):
+            host.run(["sleep", "4711"], timeout=1)
+        assert "4711" not in host.run("ps -ef").stdout
 
 
 class TestTheCache:
@@ -228,10 +237,12 @@ class TestWhatStopsTheLabBeforeItBegins:
             machine.check(tmp_path)
 
     def test_no_namespaces(self, monkeypatch, tmp_path):
-        (tmp_path / "unshare").write_text("#!/bin/sh\necho unshare failed: Operation not permitted >&2\nexit 1\n")
+        (tmp_path / "unshare").write_text(
+            "#!/bin/sh\necho unshare failed: Operation not permitted >&2\nexit 1\n"
+        )
         (tmp_path / "unshare").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        with pytest.raises(LabError, match="namespaces cannot be made here .*not permitted"):
+        with pytest.raises(LabError, match=r"namespaces cannot be made here .*not permitted"):
             machine.check(tmp_path)
 
     def test_a_full_disk(self, monkeypatch, tmp_path):
@@ -246,7 +257,10 @@ class TestWhatStopsTheLabBeforeItBegins:
 
 
 def test_every_function_of_the_header_gets_a_stub():
-    header = "nvmlReturn_t DECLDIR nvmlInit_v2(void);\nDEPRECATED(13.0) nvmlReturn_t DECLDIR nvmlDeviceGetX(nvmlDevice_t d);\n"
+    header = (
+        "nvmlReturn_t DECLDIR nvmlInit_v2(void);\n"
+        "DEPRECATED(13.0) nvmlReturn_t DECLDIR nvmlDeviceGetX(nvmlDevice_t d);\n"
+    )
     assert nvml_stubs(header).count("weak") == 2
 
 

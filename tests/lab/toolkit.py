@@ -1,7 +1,8 @@
-"""The four Debian packages of the NVIDIA Container Toolkit, with the real programs, as NVIDIA's own packages lay them out.
+"""The four Debian packages of the NVIDIA Container Toolkit: real programs, laid out as in NVIDIA's.
 
-Files, dependencies and maintainer scripts follow NVIDIA/nvidia-container-toolkit `packaging/debian` and NVIDIA/libnvidia-container
-`pkg/deb`. libnvidia-container is C and not to be built here: its nvidia-container-cli and its libraries are stand-ins that say so.
+Files, dependencies and maintainer scripts follow NVIDIA/nvidia-container-toolkit `packaging/debian` and
+NVIDIA/libnvidia-container `pkg/deb`. libnvidia-container is C and not to be built here: its
+nvidia-container-cli and its libraries are stand-ins that say so.
 """
 
 import shutil
@@ -15,6 +16,8 @@ from .versions import ToolkitVersion
 
 SOURCES = Path(__file__).parent / "toolkit"
 LIBRARY_DIRECTORY = "usr/lib/x86_64-linux-gnu"
+# This file is part of the recipe: it says which file goes where.
+_RECIPE = Path(__file__).read_text()
 _COMMANDS = "github.com/NVIDIA/nvidia-container-toolkit/cmd"
 _BASE_PROGRAMS = ("nvidia-container-runtime", "nvidia-ctk", "nvidia-cdi-hook")
 _HOOK = "nvidia-container-runtime-hook"
@@ -36,7 +39,12 @@ class _Package:
 
 def package_names() -> tuple[str, ...]:
     """In the order in which they depend on each other."""
-    return ("libnvidia-container1", "libnvidia-container-tools", "nvidia-container-toolkit-base", "nvidia-container-toolkit")
+    return (
+        "libnvidia-container1",
+        "libnvidia-container-tools",
+        "nvidia-container-toolkit-base",
+        "nvidia-container-toolkit",
+    )
 
 
 def toolkit_packages(toolkit: ToolkitVersion) -> Part:
@@ -47,7 +55,7 @@ def toolkit_packages(toolkit: ToolkitVersion) -> Part:
             tuple(f"{_COMMANDS}/{name}" for name in (*_BASE_PROGRAMS, _HOOK)),
             f"v{toolkit.version}",
             cgo=True,
-            # Where a compiler links with -z now by default, the unresolved nvml* symbols would end the program at its start.
+            # With -z now (some compilers' default) the unresolved nvml* symbols end a program at its start.
             external_linker_flags="-Wl,-z,lazy",
         ),
     )
@@ -62,11 +70,12 @@ def toolkit_packages(toolkit: ToolkitVersion) -> Part:
             if package.conffiles:
                 (tree / "DEBIAN/conffiles").write_text("".join(f"{file}\n" for file in package.conffiles))
             argv = ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", str(tree), str(into)]
-            run_logged(argv, log=cache.log(f"toolkit-packages-{toolkit.version}"), what=f"packing {package.name}")
+            run_logged(
+                argv, log=cache.log(f"toolkit-packages-{toolkit.version}"), what=f"packing {package.name}"
+            )
             shutil.rmtree(tree)
 
-    # This file is part of the recipe: it says which file goes where.
-    definition = f"{toolkit}{sources}{Path(__file__).read_text()}"
+    definition = f"{toolkit}{sources}{_RECIPE}"
     return Part(f"toolkit-packages-{toolkit.version}", definition, build, (programs,))
 
 
@@ -78,7 +87,9 @@ def _packages(toolkit: ToolkitVersion) -> tuple[_Package, ...]:
         tools = f"libnvidia-container-tools (>= {version}), libnvidia-container-tools (<< 2.0.0)"
     refreshes = toolkit.number >= _REFRESH_SINCE
     return (
-        _Package("libnvidia-container1", "libc6 (>= 2.14)", "NVIDIA container runtime library (lab stand-in)"),
+        _Package(
+            "libnvidia-container1", "libc6 (>= 2.14)", "NVIDIA container runtime library (lab stand-in)"
+        ),
         _Package(
             "libnvidia-container-tools",
             f"libnvidia-container1 (= {version})",
@@ -90,7 +101,11 @@ def _packages(toolkit: ToolkitVersion) -> tuple[_Package, ...]:
             "NVIDIA Container Toolkit Base",
             ("/etc/nvidia-container-toolkit/nvidia-cdi-refresh.env",) if refreshes else (),
         ),
-        _Package("nvidia-container-toolkit", f"nvidia-container-toolkit-base (= {version}), {tools}", "NVIDIA Container toolkit"),
+        _Package(
+            "nvidia-container-toolkit",
+            f"nvidia-container-toolkit-base (= {version}), {tools}",
+            "NVIDIA Container toolkit",
+        ),
     )
 
 
@@ -123,7 +138,17 @@ def _fill_library(tree: Path, toolkit: ToolkitVersion, _programs: Path, cache: C
         (f"libnvidia-container.so.{toolkit.version}", "libnvidia-container.so.1"),
         (f"libnvidia-container-go.so.{toolkit.version}", "libnvidia-container-go.so.1"),
     ):
-        argv = ["gcc", "-shared", "-fPIC", f"-Wl,-soname,{soname}", "-o", str(libraries / file), "-x", "c", "/dev/null"]
+        argv = [
+            "gcc",
+            "-shared",
+            "-fPIC",
+            f"-Wl,-soname,{soname}",
+            "-o",
+            str(libraries / file),
+            "-x",
+            "c",
+            "/dev/null",
+        ]
         run_logged(argv, log=cache.log(f"toolkit-packages-{toolkit.version}"), what=f"compiling {file}")
         (libraries / soname).symlink_to(file)
     (tree / "DEBIAN/triggers").write_text("activate-noawait ldconfig\n")

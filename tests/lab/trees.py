@@ -20,7 +20,8 @@ def mount_points_below(directory: Path) -> list[Path]:
 def remove_tree(directory: Path) -> None:
     """Remove a directory after unmounting whatever is mounted in it.
 
-    Never a plain rmtree: a debootstrap or a host that was killed leaves mounts of /proc and of other trees behind.
+    Never a plain rmtree: a debootstrap or a host that was killed leaves mounts of /proc and of other trees
+    behind.
     """
     for point in mount_points_below(directory):
         done = subprocess.run(["umount", point], capture_output=True, text=True, check=False)

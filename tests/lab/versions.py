@@ -1,7 +1,7 @@
 """Every version the lab can build, once: what the mirror serves by default and what it serves on request.
 
-Sources: the tags of github.com/NVIDIA/nvidia-container-toolkit, and gVisor's `go` branch, whose commits carry the
-releases' dates (a module version is `v0.0.0-<time>-<commit>`).
+Sources: the tags of github.com/NVIDIA/nvidia-container-toolkit, and gVisor's `go` branch, whose commits carry
+the releases' dates (a module version is `v0.0.0-<time>-<commit>`).
 """
 
 from dataclasses import dataclass
@@ -63,8 +63,7 @@ DRIVER_VERSION = "570.124.06"
 
 # NVIDIA's own header, that the stand-in NVML is compiled against: the PyPI package, pinned.
 NVML_HEADER_REQUIREMENT = (
-    "nvidia-nvml-dev==13.5.37 "
-    "--hash=sha256:7394fcbefa9ba537e8238cbb1caa4cd2db6bbfbff208d217a8a884947113ae6d"
+    "nvidia-nvml-dev==13.5.37 --hash=sha256:7394fcbefa9ba537e8238cbb1caa4cd2db6bbfbff208d217a8a884947113ae6d"
 )
 
 # Debian 12: the suite of every host.

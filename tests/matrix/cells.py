@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from deploys.model.device_specs import CONTROL_NODES
 from tests.lab import Engine, HostDefinition
-from tests.lab.versions import GvisorRelease, ToolkitVersion
+from tests.lab.versions import DRIVER_VERSION, GvisorRelease, ToolkitVersion
 
-# Eight GPUs: csv mode treats the first two by rules of their own. Index 1 is minor 6: to take one for the other shows.
-MACHINE = HostDefinition("matrix-1", gpus=8, engine=Engine.NONE, exchanged_minors=(1, 6))
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+# Eight GPUs: csv mode treats the first two by rules of their own.
+# Index 1 is minor 6: to take one for the other shows.
+GPUS = 8
+EXCHANGED_MINORS = (1, 6)
+
+# runsc lists the drivers of its time, and there is none that all of these list: this one gets a host with
+# another driver.
+_DRIVERS = {"20240729": "550.90.07"}
+
+# This one takes a network namespace with net.core.rmem_default for the host's own, and newer kernels have
+# that in each (seen with Linux 6.18: "cannot run with network enabled in root network namespace"). The later
+# ones look at dev_weight (runsc/sandbox/network.go, isRootNetNS, 20250503).
+RUNSC_ARGS = {"20240729": ("--network=none",)}
+
+# Of the releases here, the first that runs createContainer hooks; `runsc features` lists them before (tried).
+HOOKS_RUN_SINCE = "20260616"
 
 
 class Mode(StrEnum):
-    """`mode` of nvidia-container-runtime's config.toml."""
+    """The ways in which nvidia-container-runtime makes a GPU container."""
 
     CSV = "csv"
     CDI = "cdi"
@@ -51,15 +68,16 @@ class Request:
     by_gpus_option: bool = False
 
 
-ALL = Request("all", "every GPU", ("all",), tuple(range(MACHINE.gpus)))
+ALL = Request("all", "every GPU", ("all",), tuple(range(GPUS)))
 ONE = Request("one", "GPU 1", ("1",), (1,))
-# Docker replaces a variable of an image by one of `-e`, and appends the one of `--gpus` (moby, daemon/nvidia_linux.go).
+# Docker replaces an image's variable by that of `-e`, and appends that of `--gpus`
+# (moby, daemon/nvidia_linux.go).
 IMAGE_ALL = Request(
-    "image all, one", "GPU 1 by `--gpus`, of an image that says all", ("all", "1"), (1,), by_gpus_option=True
+    "image-all", "GPU 1 by `--gpus`, where the image says all", ("all", "1"), (1,), by_gpus_option=True
 )
 FIRST = Request("first", "GPU 0", ("0",), (0,), frozenset({Mode.CSV}))
-FIFTH = Request("later", "GPU 5", ("5",), (5,), frozenset({Mode.CSV}))
-REQUESTS = (ALL, ONE, IMAGE_ALL, FIRST, FIFTH)
+LATER = Request("later", "GPU 5", ("5",), (5,), frozenset({Mode.CSV}))
+REQUESTS = (ALL, ONE, IMAGE_ALL, FIRST, LATER)
 
 
 @dataclass(frozen=True)
@@ -85,6 +103,7 @@ class Absence:
         return mode is self.mode and request in self.requests and (is_early or is_late)
 
 
+# The second: nvidia-container-toolkit v1.20.0, pkg/nvcdi/lib-csv.go.
 ABSENCES = (
     Absence(
         Mode.JIT_CDI,
@@ -95,8 +114,8 @@ ABSENCES = (
     Absence(
         Mode.CSV,
         since=(1, 19),
-        requests=(FIFTH,),
-        why="from 1.19 on, csv mode itself refuses other ids than 0, 1 and all (pkg/nvcdi/lib-csv.go)",
+        requests=(LATER,),
+        why="from 1.19.0 on, csv mode takes no other ids than 0, 1 and all",
         shim_says="unsupported device id: 5",
     ),
 )
@@ -122,14 +141,31 @@ class Cell:
         return next((one for one in ABSENCES if one.holds(self.mode, self.toolkit, self.request)), None)
 
     @property
+    def configured_mode(self) -> str:
+        """`mode` in config.toml. Where jit-cdi is, it is `auto` that people have, and the deploys write."""
+        return "auto" if self.mode is Mode.JIT_CDI and self.absence is None else self.mode.value
+
+    @property
+    def machine(self) -> HostDefinition:
+        """The lab host on which it is measured: one with a driver that its runsc lists."""
+        driver = _DRIVERS.get(self.release.date, DRIVER_VERSION)
+        return HostDefinition(
+            f"matrix-{driver.partition('.')[0]}",
+            gpus=GPUS,
+            engine=Engine.NONE,
+            driver_version=driver,
+            exchanged_minors=EXCHANGED_MINORS,
+        )
+
+    @property
     def devices(self) -> tuple[str, ...]:
         """The nodes that the container must see: by the minor, which is not the index."""
-        gpus = (MACHINE.pretend_gpus[index] for index in self.request.indices)
+        gpus = (self.machine.pretend_gpus[index] for index in self.request.indices)
         return tuple(sorted([*CONTROL_NODES, *(f"/dev/nvidia{gpu.minor}" for gpu in gpus)]))
 
 
 def cells(toolkits: Sequence[ToolkitVersion], releases: Sequence[GvisorRelease]) -> Iterator[Cell]:
-    """Every cell, those that do not exist too: by toolkit, then by release, so that each is installed once."""
+    """Every cell, and those that do not exist too; by toolkit, so that each is installed once."""
     for toolkit in toolkits:
         for release in releases:
             for mode in Mode:

@@ -1,32 +1,36 @@
 """Starts the containers of the matrix on the host where it runs, and prints one JSON line for each.
 
-Sent to a lab host together with `deploys/host/remote`. The task on stdin:
-`{"rootfs": {as host_entries}, "script", "end_line", "workers", "groups": [{"files": {path: [text, mode]}, "links": {path: target},
-"runs": [{"id", "config", "env", "hooks"}]}]}`. A group's files are in place before its first run, and stay until the last is over.
+Sent to a lab host together with `deploys/host/remote`, out of which it takes what is not its own business.
+On stdin: `{"rootfs": what host_entries takes, "script": text, "end_line": text, "workers": int, "groups": [{
+"files": {path: [text, mode]}, "links": {path: target}, "runs": [{"id", "config": config.toml, "env": [text],
+"hooks": [prestart hook]}]}]}`. A group's files and links are in place for all of its runs, and for no others.
+
+A line: `{"id", "out": the container's output, "error": what the runtimes said, "cli": the calls of
+nvidia-container-cli for it, as the stand-in has recorded them, "seconds": float}`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from deploys.host.remote import container_runs as runs
 from deploys.host.remote.prelude import SEARCH_PATH, replace_file, switch_link
 
-HOME = "/var/lib/nvproxy-matrix"
+HOME = Path("/var/lib/nvproxy-matrix")
+ROOTFS = HOME / "rootfs"
 STATE = "/run/nvproxy-matrix"
 SHIM = "/usr/bin/nvidia-container-runtime"
 CLI_LOG = "/var/log/nvidia-container-cli.stand-in.log"
 SECONDS_EACH = 40
 
-# What Docker gives a container by default (moby, oci/caps/defaults.go and oci/defaults.go).
+# What Docker gives a container that asks for nothing (moby, oci/caps/defaults.go and oci/defaults.go).
 CAPABILITIES = [
     f"CAP_{name}"
     for name in (
@@ -42,11 +46,15 @@ MOUNTS = [
     ("/dev/mqueue", "mqueue", ["nosuid", "noexec", "nodev"]),
     ("/dev/shm", "tmpfs", ["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"]),
 ]
-DEVICE_RULES = [(1, 5), (1, 3), (1, 9), (1, 8), (5, 0), (5, 1)]
+DEVICES = [(1, 5), (1, 3), (1, 9), (1, 8), (5, 0), (5, 1)]
 
 
 def spec(task: dict[str, Any], what: dict[str, Any], name: str) -> dict[str, Any]:
     """The config.json that Docker writes, but for its network hook and its seccomp profile."""
+    allowed = [
+        {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"}
+        for major, minor in DEVICES
+    ]
     return {
         "ociVersion": "1.0.2-dev",
         "process": {
@@ -59,14 +67,14 @@ def spec(task: dict[str, Any], what: dict[str, Any], name: str) -> dict[str, Any
         },
         "root": {"path": "rootfs"},
         "hostname": name,
-        "mounts": [{"destination": d, "type": t, "source": t, "options": o} for d, t, o in MOUNTS],
+        "mounts": [
+            {"destination": place, "type": kind, "source": kind, "options": options}
+            for place, kind, options in MOUNTS
+        ],
         **({"hooks": {"prestart": what["hooks"]}} if what["hooks"] else {}),
         "linux": {
             "resources": {
-                "devices": [
-                    {"allow": False, "access": "rwm"},
-                    *({"allow": True, "type": "c", "major": a, "minor": b, "access": "rwm"} for a, b in DEVICE_RULES),
-                ],
+                "devices": [{"allow": False, "access": "rwm"}, *allowed],
                 "memory": {"disableOOMKiller": False},
                 "cpu": {"shares": 0},
             },
@@ -76,62 +84,66 @@ def spec(task: dict[str, Any], what: dict[str, Any], name: str) -> dict[str, Any
     }
 
 
-def call(bundle: str, name: str, *words: str, seconds: float) -> runs.Finished:
-    """One call of the shim, as dockerd makes it."""
-    argv = [SHIM, "--root", STATE, "--log", f"{bundle}/log.json", "--log-format", "json", *words, name]
+def write_bundle(task: dict[str, Any], what: dict[str, Any], bundle: Path) -> None:
+    """The spec, a file system, and a configuration of its own for the shim."""
+    # A copy for each: the toolkit's hooks write links and a loader cache into it.
+    shutil.copytree(ROOTFS, bundle / "rootfs", symlinks=True)
+    (bundle / "config.json").write_text(json.dumps(spec(task, what, bundle.name)))
+    (bundle / "nvidia-container-runtime").mkdir()
+    (bundle / "nvidia-container-runtime/config.toml").write_text(what["config"])
+
+
+def call(bundle: Path, *words: str) -> bool:
+    """One call of the shim, as dockerd makes it; whether it succeeded."""
+    log = bundle / "log.json"
+    argv = [SHIM, "--root", STATE, "--log", str(log), "--log-format", "json", *words, bundle.name]
     # Files and no pipes: the sandbox inherits them, and a pipe would end only with it.
-    with open(f"{bundle}/out", "ab") as out, open(f"{bundle}/err", "ab") as err:
-        return runs.run(argv, seconds, files=(out, err), extra={"XDG_CONFIG_HOME": bundle})
+    with (bundle / "out").open("ab") as out, (bundle / "err").open("ab") as err:
+        done = runs.run(argv, SECONDS_EACH, files=(out, err), extra={"XDG_CONFIG_HOME": str(bundle)})
+    return done.code == 0
 
 
 def container(task: dict[str, Any], what: dict[str, Any], name: str) -> dict[str, Any]:
     """One container, from its bundle to its removal."""
-    bundle = os.path.join(HOME, name)
-    begin = time.monotonic()
+    bundle = HOME / name
     try:
-        # A copy for each: the toolkit's hooks write links and a loader cache into it.
-        shutil.copytree(os.path.join(HOME, "rootfs"), f"{bundle}/rootfs", symlinks=True)
-        os.makedirs(f"{bundle}/nvidia-container-runtime")
-        for path, text in (
-            ("config.json", json.dumps(spec(task, what, name))),
-            ("nvidia-container-runtime/config.toml", what["config"]),
-        ):
-            with open(f"{bundle}/{path}", "w") as file:
-                file.write(text)
+        write_bundle(task, what, bundle)
         begin = time.monotonic()
-        steps = (["create", "--bundle", bundle, "--pid-file", f"{bundle}/pid"], ["start"])
-        started = all(call(bundle, name, *step, seconds=SECONDS_EACH).code == 0 for step in steps)
-        if started:
-            runs.wait_for_end(bundle, task["end_line"], time.monotonic() + SECONDS_EACH)
+        if call(bundle, "create", "--bundle", str(bundle), "--pid-file", str(bundle / "pid")) and call(
+            bundle, "start"
+        ):
+            runs.wait_for_end(str(bundle), task["end_line"], time.monotonic() + SECONDS_EACH)
+        seconds = round(time.monotonic() - begin, 2)
         errors = [*runs.logged_errors(f"{bundle}/log.json"), runs.read_end(f"{bundle}/err", runs.ERROR_LIMIT)]
+        calls = runs.read_end(CLI_LOG, runs.OUTPUT_LIMIT).splitlines()
         return {
             "id": what["id"],
             "out": runs.read_end(f"{bundle}/out", runs.OUTPUT_LIMIT),
             "error": "\n".join(error.strip() for error in errors),
-            "cli": [line for line in runs.read_end(CLI_LOG, runs.OUTPUT_LIMIT).splitlines() if f"{name}/" in line],
-            "seconds": round(time.monotonic() - begin, 2),
+            "cli": [line for line in calls if f"{bundle}/" in line],
+            "seconds": seconds,
         }
     finally:
-        call(bundle, name, "delete", "--force", seconds=SECONDS_EACH)
-        remove(bundle, name)
+        remove(bundle)
 
 
-def remove(bundle: str, name: str) -> None:
-    """Remove what a container left: its processes first, as a runtime that was killed knows nothing to delete."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        words = runs.read_end(f"/proc/{pid}/cmdline", runs.OUTPUT_LIMIT).split("\0")
-        if name in words or bundle in words:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
-    runs.remove_tree(bundle)
+def remove(bundle: Path) -> None:
+    """Remove a container, and what it left: a runtime that was killed early knows nothing to delete."""
+    call(bundle, "delete", "--force")
+    runs.kill_processes_of(bundle.name)
+    runs.remove_tree(str(bundle))
 
 
 def main() -> None:
-    """Every group in its turn, a group's runs by several workers."""
+    """Every group in its turn, the runs of a group by several workers."""
     task = json.load(sys.stdin)
-    shutil.rmtree(os.path.join(HOME, "rootfs"), ignore_errors=True)
-    os.makedirs(HOME, exist_ok=True)
-    runs.build_root(runs.host_entries(task["rootfs"]), os.path.join(HOME, "rootfs"))
+    HOME.mkdir(exist_ok=True)
+    for leftover in HOME.glob("nvproxy-matrix-*"):
+        remove(leftover)
+    # runsc keeps a network namespace mounted there, long after its last container.
+    runs.remove_tree(STATE)
+    shutil.rmtree(ROOTFS, ignore_errors=True)
+    runs.build_root(runs.host_entries(task["rootfs"]), str(ROOTFS))
     number = 0
     with ThreadPoolExecutor(task["workers"]) as workers:
         for group in task["groups"]:
@@ -139,9 +151,12 @@ def main() -> None:
                 replace_file(path, text.encode(), mode)
             for path, target in group["links"].items():
                 switch_link(path, target)
-            names = [f"nvproxy-matrix-{number + place}" for place in range(len(group["runs"]))]
+            # The process id: the stand-in's log has the calls of earlier runs too. No name begins another.
+            names = [
+                f"nvproxy-matrix-{os.getpid()}-{number + place:04d}" for place in range(len(group["runs"]))
+            ]
             number += len(names)
-            for answer in workers.map(lambda what, name: container(task, what, name), group["runs"], names):
+            for answer in workers.map(container, [task] * len(names), group["runs"], names):
                 print(json.dumps(answer), flush=True)
 
 

@@ -22,7 +22,13 @@ _REQUESTS = {
     "visible-0+2": ["0", "2"],
     "visible-uuid1": [captured_uuid(1)],
 }
-_MINORS = {"visible-0": [0], "visible-1": [1], "visible-0+2": [0, 2], "visible-uuid1": [1], "visible-none": []}
+_MINORS = {
+    "visible-0": [0],
+    "visible-1": [1],
+    "visible-0+2": [0, 2],
+    "visible-uuid1": [1],
+    "visible-none": [],
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Captured:
 
     @property
     def spec_class(self) -> str:
-        """`auto` was legacy up to 1.17 and is jit-cdi since; the other modes leave a container that asks for nothing alone."""
+        """Its class: `auto` was legacy up to 1.17 and is jit-cdi since; only legacy marks every container."""
         version = tuple(map(int, self.toolkit.split(".")))
         mode = ("legacy" if version < (1, 18) else "jit-cdi") if self.mode == "auto" else self.mode
         return "none" if mode != "legacy" and self.requested is None else mode
@@ -60,5 +66,6 @@ class Captured:
 
 
 CAPTURED = tuple(
-    Captured(path, *path.stem.split("_")) for path in sorted(FOLDER.glob("*.json"), key=lambda path: path.name)
+    Captured(path, *path.stem.split("_"))
+    for path in sorted(FOLDER.glob("*.json"), key=lambda path: path.name)
 )

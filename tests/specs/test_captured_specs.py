@@ -3,11 +3,11 @@
 import json
 
 import pytest
+
 from nvproxy_wrapper import strict_json
 from nvproxy_wrapper.host_view import ProcDriverView
 from nvproxy_wrapper.rewrite import decide
 from nvproxy_wrapper.settings import parse_settings
-
 from tests.driver_tree import CAPTURED_HOST, write_driver_tree
 from tests.specs.captured_specs import CAPTURED
 
@@ -82,7 +82,11 @@ def test_a_captured_gpu_container_gets_exactly_the_nodes_it_asked_for(captured, 
     assert made["linux"]["devices"] == [
         {**device, "fileMode": 438} for device in given["linux"]["devices"] if device["path"] in nodes
     ]
-    allowed = {(rule.get("major"), rule.get("minor")) for rule in made["linux"]["resources"]["devices"] if rule["allow"]}
+    allowed = {
+        (rule.get("major"), rule.get("minor"))
+        for rule in made["linux"]["resources"]["devices"]
+        if rule["allow"]
+    }
     assert {minor for major, minor in allowed if major == 195} == {255, *captured.gpus}
     assert {minor for major, minor in allowed if major == 511} == {0}
 
@@ -94,7 +98,9 @@ def test_a_captured_gpu_container_is_marked_and_its_variable_is_void(captured, j
     assert made["annotations"] == {"dev.gvisor.internal.nvproxy": "true"}
     assert decision.runsc_flags == ["--nvproxy"]
     env = made["process"]["env"]
-    assert [entry for entry in env if entry.startswith("NVIDIA_VISIBLE_DEVICES")] == ["NVIDIA_VISIBLE_DEVICES=void"]
+    assert [entry for entry in env if entry.startswith("NVIDIA_VISIBLE_DEVICES")] == [
+        "NVIDIA_VISIBLE_DEVICES=void"
+    ]
     assert without_variable(env) == without_variable(given["process"]["env"])
 
 
@@ -114,7 +120,9 @@ def test_where_hooks_do_not_run_their_links_are_mounts(captured, judge):
     assert not any(is_nvidia(hook) for hooks in made["hooks"].values() for hook in hooks)
     assert made["mounts"][: len(given["mounts"])] == given["mounts"]
     added = made["mounts"][len(given["mounts"]) :]
-    folder = next(m["destination"] for m in given["mounts"] if "/libcuda.so." in m["destination"]).rpartition("/")[0]
+    folder = next(m["destination"] for m in given["mounts"] if "/libcuda.so." in m["destination"]).rpartition(
+        "/"
+    )[0]
     links = {
         word.partition("::")[2]
         for hook in given["hooks"]["createContainer"]
@@ -128,7 +136,9 @@ def test_where_hooks_do_not_run_their_links_are_mounts(captured, judge):
         assert mount["options"][0] == "ro"
 
 
-@pytest.mark.parametrize("captured", [c for c in CAPTURED if c.spec_class == "legacy" and c.requested], ids=name_of)
+@pytest.mark.parametrize(
+    "captured", [c for c in CAPTURED if c.spec_class == "legacy" and c.requested], ids=name_of
+)
 @BOTH
 def test_legacy_stays_as_it_was_but_for_the_mark_and_the_capabilities(captured, hooks_run, judge):
     given, decision = captured.spec, judge(captured, hooks_run)

@@ -25,8 +25,9 @@ from deploys.host.remote.prelude import SEARCH_PATH, Fault, digest, environment
 
 OUTPUT_LIMIT = 65536
 ERROR_LIMIT = 4096
-CLEAN_UP_SECONDS = 20
+CLEAN_UP_SECONDS = 10
 POLL_SECONDS = 0.02
+REMOVAL_TRIES = 5
 MAX_LINKS = 40
 
 
@@ -165,6 +166,8 @@ def host_entries(task: dict[str, Any]) -> dict[str, tuple[str, str]]:
             for library in task["libraries"]:
                 if os.path.exists(os.path.join(directory, library)):
                     with_links(os.path.join(directory, library), entries)
+    for path in filter(os.path.islink, task["links"]):
+        with_links(path, entries)
     for directory in task["directories"]:
         entries.setdefault(directory, ("directory", ""))
     for path, content in task["files"].items():
@@ -286,18 +289,24 @@ def users_image(task: dict[str, Any], clock: Clock) -> tuple[str, str]:
             commit = ["commit", "-c", f"ENV {task['image_env']}", container, asking]
             asked_docker(commit, clock.limit(task["seconds_each"]))
         finally:
-            remove_container(container)
+            remove_containers(f"id={container}")
     return image, asking
 
 
-def remove_old(task: dict[str, Any], keep: tuple[str, str], root: str, clock: Clock) -> None:
-    """Remove file systems and images of earlier versions; what cannot be removed now goes another time."""
+def images_for(task: dict[str, Any], root: str, tag: str, clock: Clock) -> tuple[str, str]:
+    """(image, the same with the asking variable in its ENV); those of earlier versions are removed."""
+    images = own_images(task, root, tag, clock) if task["use_image"] is None else users_image(task, clock)
+    for image in set(images_of(task, clock)) - set(images):
+        run(["docker", "rmi", image], CLEAN_UP_SECONDS)
+    return images
+
+
+def remove_old_roots(task: dict[str, Any], root: str) -> None:
+    """Remove file systems of earlier versions, and half-made ones."""
     for name in os.listdir(task["dir"]):
         path = os.path.join(task["dir"], name)
         if path != root and name.startswith(("rootfs-", "partial-")):
             remove_tree(path)
-    for image in set(images_of(task, clock)) - set(keep):
-        run(["docker", "rmi", image], CLEAN_UP_SECONDS)
 
 
 def outcome(done: Finished) -> dict[str, Any]:
@@ -332,17 +341,50 @@ def through_docker(
     finally:
         # The container outlives a client that was killed, and a failed start can leave one that was created.
         if done is None or done.code != 0:
-            left = remove_container(name)
+            left = remove_containers(f"name=^/{name}$")
     return {**outcome(done), "left_behind": left}
 
 
-def remove_container(name: str) -> str | None:
-    """Remove a container of Docker's; why it may still be there, or None."""
-    run(["docker", "rm", "-f", name], CLEAN_UP_SECONDS)
-    found = run(["docker", "ps", "-aq", "--filter", f"name=^/{name}$"], CLEAN_UP_SECONDS)
-    if found.code == 0 and not found.out.strip():
-        return None
-    return f"the container {name} could not be removed: {found.err.strip() or 'docker rm -f had no effect'}"
+def remove_containers(which: str) -> str | None:
+    """Remove containers of Docker's by a filter of `docker ps`; why one may still be there, or None.
+
+    Processes first: where a runtime hangs, Docker waits for it, in `docker rm -f` and `docker inspect` too.
+    """
+    for _ in range(REMOVAL_TRIES):
+        found = run(["docker", "ps", "-aq", "--no-trunc", "--filter", which], CLEAN_UP_SECONDS)
+        if found.code != 0:
+            return f"containers with {which} may be left, docker ps failed: {found.err.strip()}"
+        identities = found.out.split()
+        if not identities:
+            return None
+        for identity in identities:
+            kill_processes_of(identity)
+        run(["docker", "rm", "-f", *identities], CLEAN_UP_SECONDS)
+        time.sleep(POLL_SECONDS)
+    return f"{len(identities)} containers with {which} are left, docker rm -f had no effect"
+
+
+def kill_processes_of(container: str) -> None:
+    """Kill the runtime that works on a container, with its children, and the container's own processes.
+
+    Not containerd's shim, which has the id among its arguments as well: it tidies up.
+    """
+    doomed: set[str] = set()
+    processes = {pid: process(pid) for pid in filter(str.isdigit, os.listdir("/proc"))}
+    for pid in sorted(processes, key=int):
+        parent, arguments = processes[pid]
+        own = container in arguments and "containerd-shim" not in arguments
+        if (own or parent in doomed) and pid != str(os.getpid()):
+            doomed.add(pid)
+    for pid in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+
+
+def process(pid: str) -> tuple[str, str]:
+    """(id of its parent, arguments in one line) of a process; both empty where it is gone."""
+    fields = read_end(f"/proc/{pid}/stat", ERROR_LIMIT).rpartition(")")[2].split()
+    return fields[1] if fields else "", read_end(f"/proc/{pid}/cmdline", OUTPUT_LIMIT)
 
 
 def spec(task: dict[str, Any], env: list[str]) -> dict[str, Any]:
@@ -478,20 +520,18 @@ def remove_bundle(task: dict[str, Any], name: str) -> str | None:
     delete, extra = shim(task, name, "delete", "--force")
     run(delete, CLEAN_UP_SECONDS, extra=extra)
     # A runtime that was killed before it had written its state knows nothing to delete.
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        if name in read_end(f"/proc/{pid}/cmdline", OUTPUT_LIMIT):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
+    kill_processes_of(name)
     return remove_tree(bundle_path(task, name))
 
 
 def remove_leftovers(task: dict[str, Any]) -> None:
-    """Remove what an earlier run of this program left because it was killed."""
-    found = run(["docker", "ps", "-aq", "--filter", f"label={task['label']}"], CLEAN_UP_SECONDS)
-    for container in found.out.split():
-        remove_container(container)
+    """Remove all that runs of this program have started and left, this one's or one's that was killed."""
+    if shutil.which("docker", path=SEARCH_PATH) is not None:
+        remove_containers(f"label={task['label']}")
     for name in os.listdir(os.path.join(task["dir"], "runs")):
         remove_bundle(task, name)
+    # runsc keeps a network namespace mounted here, long after its last container.
+    remove_tree(task["state_dir"])
 
 
 def containers(task: dict[str, Any], clock: Clock) -> dict[str, Any]:
@@ -501,12 +541,13 @@ def containers(task: dict[str, Any], clock: Clock) -> dict[str, Any]:
     root = os.path.join(task["dir"], f"rootfs-{tag}")
     if not os.path.isdir(root):
         build_root(entries, root)
+    remove_old_roots(task, root)
     images, no_image = ("", ""), None
-    try:
-        images = own_images(task, root, tag, clock) if task["use_image"] is None else users_image(task, clock)
-        remove_old(task, images, root, clock)
-    except Fault as fault:
-        no_image = str(fault)
+    if any(what["through"] == "docker" for what in task["runs"]):
+        try:
+            images = images_for(task, root, tag, clock)
+        except Fault as fault:
+            no_image = str(fault)
     outcomes = {}
     for number, what in enumerate(task["runs"]):
         name = f"nvproxy-verify-{os.getpid()}-{number}"
@@ -543,8 +584,7 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
         try:
             answer["runs"] = containers(task, clock)
         finally:
-            # runsc keeps a network namespace mounted here, long after its last container.
-            remove_tree(task["state_dir"])
+            remove_leftovers(task)
     except (Fault, Stopped, OSError) as fault:
         answer["error"] = f"the verification could not go on: {fault or type(fault).__name__}"
     return answer

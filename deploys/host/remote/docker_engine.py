@@ -1,11 +1,12 @@
 """Give Docker its configuration: checked first, reloaded, read back, and put back where it was not taken.
 
-Task: `{"path", "text" (null: reload only; "": no file), "original", "backup", "runtime", "runtime_path" (null:
-it must be gone), "daemon", "can_validate"}`. Answer: `{}`.
+Task: `{"path", "text", "original", "backup", "runtime", "runtime_path", "daemon", "can_validate"}`. Answer:
+`{}`. A text of null means to reload only, "" to have no file; a runtime_path of null, that it must be gone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -91,7 +92,8 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
                 replace_file(candidate, new, 0o600)
                 validate(task["daemon"], candidate)
             finally:
-                os.unlink(candidate)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(candidate)
         if new != old:
             if old is not None:
                 name = path.strip("/").replace("/", "%")

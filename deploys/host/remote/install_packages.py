@@ -1,6 +1,6 @@
 """Install the packages that `stage` has downloaded, at their pinned versions, and hold them there.
 
-Task: `{"packages": [name], "version": text, "archives": directory, "source_path": path}`. Answer: `{}`.
+Task: `{"packages": [name], "version": text, "apt": the staging directory of apt}`. Answer: `{}`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ INSTALL = [
     "--no-install-recommends",
     "--allow-downgrades",
     "--allow-change-held-packages",
+    "--no-remove",
+    "--no-download",
     *("-o", "DPkg::Lock::Timeout=300"),
     *("-o", "Dpkg::Options::=--force-confold"),
 ]
@@ -31,18 +33,15 @@ def apt(argv: list[str], seconds: float, doing: str) -> None:
 
 
 def main(task: dict[str, Any]) -> dict[str, Any]:
-    """Only our own repository is refreshed: somebody else's broken one must not stop this host."""
+    """With the lists and packages that were staged: nothing comes over the network any more."""
     pins = [f"{name}={task['version']}" for name in task["packages"]]
-    refresh = [
-        *("-o", f"Dir::Etc::SourceList={task['source_path']}"),
-        *("-o", "Dir::Etc::SourceParts=-"),
-        *("-o", "APT::Get::List-Cleanup=0"),
-        *("-o", "APT::Update::Error-Mode=any"),
+    staged = [
+        *("-o", f"Dir::State::Lists={task['apt']}/lists"),
+        *("-o", f"Dir::Etc::SourceParts={task['apt']}/parts"),
+        *("-o", f"Dir::Cache::archives={task['apt']}/archives"),
     ]
-    archives = ["-o", f"Dir::Cache::archives={task['archives']}"]
     try:
-        apt(["apt-get", "update", *refresh], 300, "reading the repository's index")
-        apt(["apt-get", "install", *INSTALL, *archives, *pins], 900, f"installing {', '.join(pins)}")
+        apt(["apt-get", "install", *INSTALL, *staged, *pins], 900, f"installing {', '.join(pins)}")
         # An unattended upgrade of one of the four breaks the set, and takes a version that nobody has
         # verified here.
         apt(["apt-mark", "hold", *task["packages"]], 60, "holding the packages at their version")

@@ -15,7 +15,7 @@ from deploys.host.remote.prelude import run
 
 
 def is_node(path: str) -> bool:
-    """Whether a character device is there: `docker run -v` on a missing path leaves a directory by that name."""
+    """Whether a character device is there; `docker run -v` may have left a directory by that name."""
     try:
         return stat.S_ISCHR(os.stat(path).st_mode)
     except OSError:

@@ -9,8 +9,12 @@ import os
 import signal
 import stat
 import subprocess
+import time
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+LOCK_SECONDS = 10
 
 
 class Fault(Exception):  # noqa: N818 - it carries the sentence for the operator
@@ -22,7 +26,9 @@ def environment() -> dict[str, str]:
     proxies = {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy")}
     # needrestart, on Ubuntu, would restart services of its own choice after an installation.
     quiet = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
-    return {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", **quiet, **proxies}
+    # Root may have told its docker command to talk to another host.
+    here = {"DOCKER_CONTEXT": "default"}
+    return {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", **here, **quiet, **proxies}
 
 
 def run(argv: list[str], seconds: float = 20) -> tuple[int | None, str, str]:
@@ -86,21 +92,45 @@ def take_turn(path: str) -> None:
     """
     mine = connection()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        holder = file.read().strip()
-        if holder and holder != mine and holder == identity(holder.split()[0]):
+    wait_for_lock(descriptor)
+    holder = os.read(descriptor, 100).decode().strip()
+    if holder and holder != mine and holder == identity(holder.split()[0]):
+        raise Fault(
+            f"another run is changing this host (its connection is process {holder.split()[0]}). "
+            "Wait until it has ended, and run again."
+        )
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, mine.encode(), 0)
+    # The descriptor stays open, and the lock with it, until this program ends: a connection may break while
+    # one of its programs still works.
+
+
+def wait_for_lock(descriptor: int) -> None:
+    """Take the lock that a program of another connection may hold.
+
+    Raises:
+        Fault: it is still held after `LOCK_SECONDS`.
+    """
+    end = time.monotonic() + LOCK_SECONDS
+    while not is_locked(descriptor):
+        if time.monotonic() > end:
             raise Fault(
-                f"another run is changing this host (its connection is process {holder.split()[0]}). "
-                "Wait until it has ended, and run again."
+                "a program of another run is still changing this host. Wait until it has ended, run again."
             )
-        file.seek(0)
-        file.truncate()
-        file.write(mine)
+        time.sleep(0.2)
+
+
+def is_locked(descriptor: int) -> bool:
+    """Try to take a lock; whether it is ours now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def connection() -> str:
-    """The process that serves this connection: below sshd's listener, the same for all that one run starts."""
+    """The process that serves this connection, below sshd's listener: one and the same for a whole run."""
     chain = [str(os.getpid())]
     while (parent := parent_of(chain[-1])) not in {"0", "1"}:
         chain.append(parent)

@@ -1,7 +1,8 @@
 """Put files and links in place, each whole or not at all, and keep what was there before.
 
-Task: `{"files": [{"path", "text", "mode", "original"}], "links": [{"path", "target"}], "compile": [directory],
-"remove": [path], "backup": directory | null}`. Answer: `{}`.
+Task: `{"directories": [{"path", "mode"}], "files": [{"path", "text", "mode", "original"}],
+"links": [{"path", "target"}], "compile": [directory], "remove": [path], "backup": directory | null}`.
+Answer: `{}`.
 
 What was there before the first run is kept below `<backup>/original` and never written again; what the last
 change replaced is below `<backup>/previous`.
@@ -46,6 +47,9 @@ def remove_others(directory: str, wanted: set[str]) -> None:
 def main(task: dict[str, Any]) -> dict[str, Any]:
     """Files first, then byte-code, then the links that make them live."""
     try:
+        for directory in task["directories"]:
+            os.makedirs(directory["path"], exist_ok=True)
+            os.chmod(directory["path"], directory["mode"])
         for file in task["files"]:
             if task["backup"] is not None:
                 keep(file["path"], task["backup"], original=file["original"])

@@ -1,7 +1,7 @@
 """Put a host back as it was: packages, files, directories.
 
 Task: `{"held": [name], "packages": [name], "files": [path], "links": [path], "directories": [path],
-"parents": [path], "backup": directory}`. Answer: `{}`.
+"parents": [path], "before": [path], "backup": directory}`. Answer: `{}`.
 Packages named are purged; a file that was there before the first run comes back, any other is deleted.
 """
 
@@ -13,32 +13,48 @@ import os
 import shutil
 from typing import Any
 
-from deploys.host.remote.prelude import replace_file, run
+from deploys.host.remote.prelude import Fault, replace_file, run
 
 
-def restore(path: str, backup: str) -> None:
-    """The file as it was before the first run, or no file."""
+def restore(path: str, backup: str, *, was_there: bool) -> None:
+    """The file as it was before the first run, or no file; one that no run has come to replace stays."""
     kept = os.path.join(backup, "original", path.strip("/").replace("/", "%"))
     if os.path.isfile(kept):
         with open(kept, "rb") as file:
             replace_file(path, file.read(), os.stat(kept).st_mode & 0o7777)
-    elif os.path.lexists(path):
+    elif os.path.lexists(path) and not was_there:
         os.unlink(path)
+
+
+def purge(packages: list[str]) -> None:
+    """Purge packages, and no other: what depends on them is the operator's.
+
+    Raises:
+        Fault: something else would go with them, or apt fails.
+    """
+    argv = ["apt-get", "purge", "--yes", "-o", "DPkg::Lock::Timeout=300", *packages]
+    _, plan, _ = run([*argv, "--simulate"], 120)
+    gone = {line.split()[1] for line in plan.splitlines() if line.startswith(("Remv ", "Purg "))}
+    if gone - set(packages):
+        others = ", ".join(sorted(gone - set(packages)))
+        raise Fault(
+            f"removing {', '.join(packages)} would remove {others} too. Remove these first, run again."
+        )
+    status, out, err = run(argv, 600)
+    if status != 0:
+        words = " ".join((err.strip() or out.strip()).splitlines()[-3:])
+        raise Fault(f"apt-get purge failed: {words}. Repair the package database, and run again.")
 
 
 def main(task: dict[str, Any]) -> dict[str, Any]:
     """Packages first: their own removal scripts may look at the files."""
-    run(["apt-mark", "unhold", *task["held"]], 60)
+    if task["held"]:
+        run(["apt-mark", "unhold", *task["held"]], 60)
     if task["packages"]:
-        status, out, err = run(
-            ["apt-get", "purge", "--yes", "-o", "DPkg::Lock::Timeout=300", *task["packages"]], 600
-        )
-        if status != 0:
-            words = " ".join((err.strip() or out.strip()).splitlines()[-3:])
-            return {"error": f"apt-get purge failed: {words}. Repair the package database, and run again."}
+        purge(task["packages"])
     try:
         for path in task["files"]:
-            restore(path, task["backup"])
+            restore(path, task["backup"], was_there=path in task["before"])
         for path in task["links"]:
             if os.path.islink(path):
                 os.unlink(path)

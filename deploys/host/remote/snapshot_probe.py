@@ -1,7 +1,8 @@
 """Look at a host, change nothing: prints the JSON that `deploys.model.snapshot.HostSnapshot` is parsed from.
 
-Runs on the host with its own Python 3.8 or later. The task says what to look at: `{"files": [path],
-"links": [path], "trees": [path], "packages": [name], "disk": [path], "proc_driver": path}`.
+Runs on the host with its own Python 3.8 or later. The task says what to look at:
+`{"files": [path], "links": [path], "directories": [path], "trees": [path], "packages": [name],
+"disk": [path], "proc_driver": path}`.
 """
 
 from __future__ import annotations
@@ -218,6 +219,7 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
         "engine": engine(),
         "files": {path: value for path, value in files.items() if value is not None},
         "links": {path: os.readlink(path) for path in task["links"] if os.path.islink(path)},
+        "directories": [path for path in task["directories"] if os.path.isdir(path)],
         "trees": {path: tree_digest(path) for path in task["trees"] if os.path.isdir(path)},
     }
 

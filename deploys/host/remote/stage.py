@@ -105,8 +105,8 @@ def stage_gvisor(staging: str, task: dict[str, Any]) -> dict[str, Any]:
         )
     if not all(DRIVER_VERSION.fullmatch(word) for word in drivers.split()):
         raise Fault(
-            f"gVisor {task['release']}: 'runsc nvproxy list-supported-drivers' printed {drivers[:200]!r}, which "
-            "is no list of versions. Set gvisor_release to another one."
+            f"gVisor {task['release']}: 'runsc nvproxy list-supported-drivers' printed {drivers[:200]!r}, "
+            "which is no list of versions. Set gvisor_release to another one."
         )
     return {"drivers": drivers.split(), "directory": directory}
 
@@ -157,6 +157,8 @@ def stage_toolkit(staging: str, task: dict[str, Any]) -> None:
         "--no-install-recommends",
         "--allow-downgrades",
         "--allow-change-held-packages",
+        # nvidia-docker2 and its like are the operator's: what would have to go is said instead.
+        "--no-remove",
         *("-o", f"Dir::Etc::SourceParts={parts}"),
         *("-o", "DPkg::Lock::Timeout=300"),
     ]

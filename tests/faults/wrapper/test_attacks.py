@@ -1,4 +1,4 @@
-"""What a stranger may put before the wrapper, by name: each ends in a safe spec or in a refusal that changes nothing."""
+"""What strangers may put before the wrapper: each ends in a safe spec, or a refusal that changes nothing."""
 
 import json
 import os
@@ -132,7 +132,16 @@ def test_a_config_json_swapped_between_check_and_use_is_refused_and_stays_as_it_
     swapper = threading.Thread(target=swap)
     swapper.start()
     # The temporary file is whole, and its fsync takes a second: time enough.
-    slow = ["strace", "-f", "-o", str(wrapper.home / "trace"), "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=1000000"]
+    slow = [
+        "strace",
+        "-f",
+        "-o",
+        str(wrapper.home / "trace"),
+        "-e",
+        "trace=fsync",
+        "-e",
+        "inject=fsync:delay_enter=1000000",
+    ]
     call = wrapper.call("create", "--bundle", str(bundle), "abc", prefix=slow)
     swapper.join()
     assert_refused(call, "changed by somebody else")
@@ -155,13 +164,18 @@ def test_a_config_json_10000_levels_deep_is_refused(wrapper, opening):
     assert_untouched(bundle, spec)
 
 
-@pytest.mark.parametrize("again", [b'"devices":[]', b'"devices":null', b'"\\u0064evices":[]', b'"Devices":[]', b'"DEVICE\xc5\xbf":[]'])
+@pytest.mark.parametrize(
+    "again",
+    [b'"devices":[]', b'"devices":null', b'"\\u0064evices":[]', b'"Devices":[]', b'"DEVICE\xc5\xbf":[]'],
+)
 def test_a_second_devices_key_is_refused_however_it_is_spelt(wrapper, again):
     """Go takes the last of them, and matches names in any case, the long s for an s included."""
     spec = CSV.replace(b'"linux":{', b'"linux":{' + again + b",", 1)
     assert spec != CSV
     bundle = wrapper.bundle("b", spec)
-    assert_refused(create(wrapper, bundle), "config.json" if again[1:2] == b"d" or again[1:2] == b"\\" else "evice")
+    assert_refused(
+        create(wrapper, bundle), "config.json" if again[1:2] == b"d" or again[1:2] == b"\\" else "evice"
+    )
     assert_untouched(bundle, spec)
 
 
@@ -186,7 +200,9 @@ def test_numbers_that_are_none_are_refused(wrapper, number):
     assert_refused(create(wrapper, bundle), "config.json")
 
 
-@pytest.mark.parametrize("spec", [b"nvidia", b'{"nvidia"', b"[\"nvidia\"]", b'"nvidia"', b'{"nvidia":"\xff"}', b"nvidia\0"])
+@pytest.mark.parametrize(
+    "spec", [b"nvidia", b'{"nvidia"', b'["nvidia"]', b'"nvidia"', b'{"nvidia":"\xff"}', b"nvidia\0"]
+)
 def test_a_spec_that_is_not_understood_is_refused(wrapper, spec):
     bundle = wrapper.bundle("b", spec)
     assert_refused(create(wrapper, bundle), "config.json")
@@ -206,10 +222,19 @@ def test_nvidia_spelt_with_escapes_is_a_gpu_container_all_the_same(wrapper):
 
 @pytest.mark.parametrize(
     "name",
-    ["dev.gvisor.internal.nvproxy", "dev.gvisor.flag.nvproxy", "\\u0064ev.gvisor.internal.nvproxy", "dev\\u002egvisor.flag.debug"],
+    [
+        "dev.gvisor.internal.nvproxy",
+        "dev.gvisor.flag.nvproxy",
+        "\\u0064ev.gvisor.internal.nvproxy",
+        "dev\\u002egvisor.flag.debug",
+    ],
 )
 def test_an_annotation_that_turns_nvproxy_on_in_a_plain_container_is_removed(wrapper, name):
-    spec = b'{"ociVersion":"1.0.2","annotations":{"' + name.encode() + b'":"true","mine":"1"},"process":{"args":["sh"]}}'
+    spec = (
+        b'{"ociVersion":"1.0.2","annotations":{"'
+        + name.encode()
+        + b'":"true","mine":"1"},"process":{"args":["sh"]}}'
+    )
     bundle = wrapper.bundle("b", spec)
     call = create(wrapper, bundle, nodes=False)
     assert call.status == 0
@@ -222,14 +247,21 @@ def test_an_environment_with_ld_preload_and_pythonpath_does_nothing(wrapper, tmp
     (tmp_path / "nvproxy_wrapper").mkdir()
     (tmp_path / "nvproxy_wrapper/__init__.py").write_text("raise SystemExit('PYTHONPATH was obeyed')")
     bundle = wrapper.bundle("b", CSV)
-    prefix = ["/usr/bin/env", f"PYTHONPATH={tmp_path}", f"PYTHONHOME={tmp_path}", "LD_PRELOAD=/nonexistent/evil.so"]
+    prefix = [
+        "/usr/bin/env",
+        f"PYTHONPATH={tmp_path}",
+        f"PYTHONHOME={tmp_path}",
+        "LD_PRELOAD=/nonexistent/evil.so",
+    ]
     # sh itself was linked before it could unset LD_PRELOAD, and says so on the error stream.
     call = wrapper.call("create", "--bundle", str(bundle), "abc", prefix=prefix, cwd=tmp_path)
     assert call.status == 0
     assert not {"LD_PRELOAD", "PYTHONPATH", "PYTHONHOME"} & set(call.runsc.environment)
 
 
-@pytest.mark.parametrize("path", ["/tmp/nvidia-ctk", "/usr/bin/../../tmp/nvidia-ctk", "nvidia-ctk", "/usr/bin/nvidia-ctk/"])
+@pytest.mark.parametrize(
+    "path", ["/tmp/nvidia-ctk", "/usr/bin/../../tmp/nvidia-ctk", "nvidia-ctk", "/usr/bin/nvidia-ctk/"]
+)
 def test_a_hook_named_nvidia_ctk_in_tmp_does_not_reach_runsc(wrapper, path):
     def plant(spec):
         spec.setdefault("hooks", {}).setdefault("createContainer", []).insert(
@@ -253,7 +285,11 @@ def test_visible_devices_given_five_times_are_one_void(wrapper):
     spec = json.loads(call.runsc.spec)
     values = [entry for entry in spec["process"]["env"] if entry.startswith("NVIDIA_VISIBLE_DEVICES")]
     assert values == ["NVIDIA_VISIBLE_DEVICES=void"]
-    assert [device["path"] for device in spec["linux"]["devices"]] == ["/dev/nvidia-uvm", "/dev/nvidia0", "/dev/nvidiactl"]
+    assert [device["path"] for device in spec["linux"]["devices"]] == [
+        "/dev/nvidia-uvm",
+        "/dev/nvidia0",
+        "/dev/nvidiactl",
+    ]
 
 
 def test_nothing_under_the_root_file_system_is_opened(wrapper):
@@ -265,7 +301,13 @@ def test_nothing_under_the_root_file_system_is_opened(wrapper):
     wrapper.write_settings(hooks_run=False)
     bundle = wrapper.bundle("b", changed(CSV, move_root))
     trace = wrapper.home / "trace"
-    call = wrapper.call("create", "--bundle", str(bundle), "abc", prefix=["strace", "-f", "-e", "trace=%file", "-o", str(trace)])
+    call = wrapper.call(
+        "create",
+        "--bundle",
+        str(bundle),
+        "abc",
+        prefix=["strace", "-f", "-e", "trace=%file", "-o", str(trace)],
+    )
     assert call.status == 0
     assert str(bundle) in trace.read_text()
     assert "rootfs" not in trace.read_text()

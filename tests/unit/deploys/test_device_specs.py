@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 
-from deploys.model.device_specs import devices_csv, drivers_csv, gpu_nodes
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploys.model.device_specs import devices_csv, drivers_csv, gpu_nodes
 from tests.deploys.example_hosts import BLANK, DRIVER, snapshot
 
 LIB = "/usr/lib/x86_64-linux-gnu"

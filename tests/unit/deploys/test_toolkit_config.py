@@ -6,11 +6,12 @@ import tomllib
 
 import pytest
 import toml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from deploys.model import paths
 from deploys.model.settings import ToolkitMode
 from deploys.model.toolkit_config import config_toml, runtimes_of
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 WANTED = {
     "nvidia-container-runtime": {
@@ -66,7 +67,7 @@ def test_the_runtimes_of_a_file_that_was_there_are_told_or_cannot_be_told(text, 
 @example("=")
 @given(
     st.text(max_size=30)
-    | st.text(alphabet='[]="\n\'\\#.,{}a1-_ :TZ', max_size=40)
+    | st.text(alphabet="[]=\"\n'\\#.,{}a1-_ :TZ", max_size=40)
     | st.lists(st.sampled_from(config_toml(ToolkitMode.CSV).splitlines()), max_size=20).map("\n".join)
 )
 def test_no_text_makes_reading_fail_in_another_way(text):

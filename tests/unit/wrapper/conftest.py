@@ -1,8 +1,8 @@
 """Hosts to judge specs on."""
 
 import pytest
-from nvproxy_wrapper.host_view import ProcDriverView
 
+from nvproxy_wrapper.host_view import ProcDriverView
 from tests.driver_tree import CAPTURED_HOST, SHUFFLED_HOST, write_driver_tree
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from nvproxy_wrapper.host_view import ProcDriverView
 from nvproxy_wrapper.rewrite import decide
 from nvproxy_wrapper.settings import parse_settings
-
 from tests.specs.captured_specs import FOLDER
 
 if TYPE_CHECKING:

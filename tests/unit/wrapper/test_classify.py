@@ -2,7 +2,19 @@
 
 import pytest
 
-from tests.unit.wrapper.specs import CDI, CSV, CSV_ALL, JIT, LEGACY, PLAIN, asking, captured, hook, judge, node
+from tests.unit.wrapper.specs import (
+    CDI,
+    CSV,
+    CSV_ALL,
+    JIT,
+    LEGACY,
+    PLAIN,
+    asking,
+    captured,
+    hook,
+    judge,
+    node,
+)
 
 CTK, CDI_HOOK = "/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"
 LEGACY_HOOK = hook("/usr/bin/nvidia-container-runtime-hook", "prestart")
@@ -44,7 +56,9 @@ def test_hooks_of_both_forms_are_mixed_and_narrowed(host):
     assert (decision.spec_class, decision.gpus) == ("mixed", [1])
 
 
-@pytest.mark.parametrize("odd", [hook(CTK, "hook", "become-root"), hook("/usr/bin/nvidia-new-hook", "x"), hook(CTK, "runtime")])
+@pytest.mark.parametrize(
+    "odd", [hook(CTK, "hook", "become-root"), hook("/usr/bin/nvidia-new-hook", "x"), hook(CTK, "runtime")]
+)
 def test_an_unknown_nvidia_hook_makes_a_spec_mixed(odd, host):
     spec = captured(CSV)
     spec["hooks"]["createContainer"].append(odd)
@@ -76,7 +90,11 @@ def test_csv_nodes_whose_hooks_are_gone_are_mixed_and_narrowed(host):
 
 def test_nodes_without_a_trace_of_the_toolkit_are_a_device_plugins():
     spec = captured(PLAIN)
-    spec["linux"]["devices"] = [node("/dev/nvidiactl", 195, 255), node("/dev/nvidia-uvm", 511, 0), node("/dev/nvidia5", 195, 5)]
+    spec["linux"]["devices"] = [
+        node("/dev/nvidiactl", 195, 255),
+        node("/dev/nvidia-uvm", 511, 0),
+        node("/dev/nvidia5", 195, 5),
+    ]
     decision = judge(asking(spec, "all"))
     assert (decision.spec_class, decision.gpus, decision.refusal) == ("device-plugin", [5], None)
 
@@ -84,7 +102,9 @@ def test_nodes_without_a_trace_of_the_toolkit_are_a_device_plugins():
 def test_jit_cdi_with_its_telling_hooks_disabled_is_taken_for_csv_unless_the_settings_know_better(host):
     spec = captured(JIT)
     spec["hooks"]["createContainer"] = [
-        item for item in spec["hooks"]["createContainer"] if item["args"][2] in ("create-symlinks", "update-ldcache")
+        item
+        for item in spec["hooks"]["createContainer"]
+        if item["args"][2] in ("create-symlinks", "update-ldcache")
     ]
     assert judge(spec, host).spec_class == "csv"
     assert judge(spec, host).gpus == [1]
@@ -101,7 +121,10 @@ def test_csv_mode_with_the_other_hook_program_is_still_narrowed(host):
     assert (judge(spec, host).spec_class, judge(spec, host).gpus) == ("csv", [0])
     older = in_the_other_form(captured(CSV), CDI_HOOK)
     assert judge(older, host).spec_class == "cdi"
-    assert (judge(older, host, toolkit_mode="csv").spec_class, judge(older, host, toolkit_mode="csv").gpus) == ("csv", [1])
+    assert (
+        judge(older, host, toolkit_mode="csv").spec_class,
+        judge(older, host, toolkit_mode="csv").gpus,
+    ) == ("csv", [1])
 
 
 def test_a_cdi_file_with_the_other_hook_program_is_cdi_where_the_mode_says_so(host):
@@ -118,7 +141,13 @@ def test_hooks_that_only_csv_writes_and_hooks_that_it_never_writes_are_mixed(hos
 
 def test_a_spec_of_toolkit_1_13_is_csv_by_the_file_argument_of_its_hook(host):
     spec = captured("1.14.6_csv_visible-0")
-    links = hook(CTK, "hook", "create-symlinks", "--csv-filename", "/etc/nvidia-container-runtime/host-files-for-container.d/drivers.csv")
+    links = hook(
+        CTK,
+        "hook",
+        "create-symlinks",
+        "--csv-filename",
+        "/etc/nvidia-container-runtime/host-files-for-container.d/drivers.csv",
+    )
     spec["hooks"]["createContainer"][0] = links
     decision = judge(spec, host)
     assert (decision.spec_class, decision.gpus) == ("csv", [0])

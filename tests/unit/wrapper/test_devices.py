@@ -1,8 +1,8 @@
 """devices.mode, devices.dead, devices.exist: which nodes are let through at all."""
 
 import pytest
-from nvproxy_wrapper.host_view import CreateView, ProcDriverView
 
+from nvproxy_wrapper.host_view import CreateView, ProcDriverView
 from tests.unit.wrapper.specs import JIT, PLAIN, captured, judge, node, rules_of
 
 BASE = [node("/dev/nvidiactl", 195, 255), node("/dev/nvidia-uvm", 511, 0), node("/dev/nvidia0")]

@@ -1,8 +1,8 @@
 """legacy.*: what would fail late is said early, and nothing else changes."""
 
 import pytest
-from nvproxy_wrapper.host_view import ProcDriverView
 
+from nvproxy_wrapper.host_view import ProcDriverView
 from tests.unit.wrapper.specs import LEGACY, asking, captured, hook, judge
 
 CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"

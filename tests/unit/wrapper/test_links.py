@@ -4,23 +4,32 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from nvproxy_wrapper.host_view import CreateView
 from nvproxy_wrapper.links import soname_by_name
-
 from tests.unit.wrapper.specs import PLAIN, captured, hook, judge, node
 
 DEB, FEDORA, ARM = "/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib/aarch64-linux-gnu"
 
 
 def library(path, source=None, **more):
-    return {"destination": path, "source": source or path, "options": ["ro", "nosuid", "nodev", "rbind", "rprivate"], **more}
+    return {
+        "destination": path,
+        "source": source or path,
+        "options": ["ro", "nosuid", "nodev", "rbind", "rprivate"],
+        **more,
+    }
 
 
 def cdi(mounts, *links, **more):
     """A cdi spec with these mounts and links."""
     spec = captured(PLAIN)
     spec["mounts"] += mounts
-    spec["linux"]["devices"] = [node("/dev/nvidiactl", 195, 255), node("/dev/nvidia-uvm", 511, 0), node("/dev/nvidia0")]
+    spec["linux"]["devices"] = [
+        node("/dev/nvidiactl", 195, 255),
+        node("/dev/nvidia-uvm", 511, 0),
+        node("/dev/nvidia0"),
+    ]
     words = [word for link in links for word in ("--link", link)]
     spec["hooks"]["createContainer"] = [
         hook("/usr/bin/nvidia-cdi-hook", "create-symlinks", *words),
@@ -42,7 +51,10 @@ def test_the_links_of_a_chain_are_made_in_any_order(folder):
     real = f"{folder}/libcuda.so.570.124.06"
     links = [f"libcuda.so.1::{folder}/libcuda.so", f"libcuda.so.570.124.06::{folder}/libcuda.so.1"]
     for order in (links, links[::-1]):
-        assert added(cdi([library(real)], *order)) == {f"{folder}/libcuda.so.1": real, f"{folder}/libcuda.so": real}
+        assert added(cdi([library(real)], *order)) == {
+            f"{folder}/libcuda.so.1": real,
+            f"{folder}/libcuda.so": real,
+        }
 
 
 def test_a_source_that_is_elsewhere_on_the_host_stays_the_source():
@@ -53,11 +65,18 @@ def test_a_source_that_is_elsewhere_on_the_host_stays_the_source():
 
 @pytest.mark.parametrize(
     "target",
-    ["../libnvidia-allocator.so.570.124.06", f"{DEB}/libnvidia-allocator.so.570.124.06", "./.././libnvidia-allocator.so.570.124.06"],
+    [
+        "../libnvidia-allocator.so.570.124.06",
+        f"{DEB}/libnvidia-allocator.so.570.124.06",
+        "./.././libnvidia-allocator.so.570.124.06",
+    ],
 )
 def test_targets_may_be_relative_or_absolute(target):
     real = f"{DEB}/libnvidia-allocator.so.570.124.06"
-    assert added(cdi([library(real)], f"{target}::{DEB}/gbm/nvidia-drm_gbm.so"))[f"{DEB}/gbm/nvidia-drm_gbm.so"] == real
+    assert (
+        added(cdi([library(real)], f"{target}::{DEB}/gbm/nvidia-drm_gbm.so"))[f"{DEB}/gbm/nvidia-drm_gbm.so"]
+        == real
+    )
 
 
 def test_sonames_of_mounted_libraries_are_made_without_a_hook_that_names_them():
@@ -66,12 +85,16 @@ def test_sonames_of_mounted_libraries_are_made_without_a_hook_that_names_them():
         for name in ("cuda", "nvidia-ml", "nvidia-nvvm", "nvidia-glcore", "GLX_nvidia", "other")
     ]
     assert set(added(cdi(mounts))) == {
-        f"{FEDORA}/{name}" for name in ("libcuda.so.1", "libnvidia-ml.so.1", "libnvidia-nvvm.so.4", "libGLX_nvidia.so.0")
+        f"{FEDORA}/{name}"
+        for name in ("libcuda.so.1", "libnvidia-ml.so.1", "libnvidia-nvvm.so.4", "libGLX_nvidia.so.0")
     }
 
 
 def test_a_name_that_is_a_mounts_destination_already_stays_what_it_is():
-    mounts = [library(f"{DEB}/libcuda.so.570.124.06"), library(f"{DEB}/libcuda.so.1", "/opt/other/libcuda.so.1")]
+    mounts = [
+        library(f"{DEB}/libcuda.so.570.124.06"),
+        library(f"{DEB}/libcuda.so.1", "/opt/other/libcuda.so.1"),
+    ]
     assert added(cdi(mounts, f"libcuda.so.570.124.06::{DEB}/libcuda.so.1")) == {}
 
 
@@ -80,7 +103,9 @@ def test_a_name_above_a_mounts_destination_is_left_out():
     assert f"{DEB}/x" not in added(cdi(mounts, f"libcuda.so.570.124.06::{DEB}/x"))
 
 
-@pytest.mark.parametrize("target", ["libnvidia-gone.so.1", "/etc/shadow", "../../../../etc/shadow", "self", "/"])
+@pytest.mark.parametrize(
+    "target", ["libnvidia-gone.so.1", "/etc/shadow", "../../../../etc/shadow", "self", "/"]
+)
 def test_a_link_to_what_is_not_mounted_is_left_out_and_said(target):
     spec = cdi([library(f"{DEB}/libnvidia-tls.so.570.124.06")], f"{target}::{DEB}/self")
     decision = judge(spec, hooks_run=False)
@@ -97,13 +122,27 @@ def test_a_link_of_a_hook_that_is_not_trusted_is_not_believed():
 
 
 def test_a_writable_bind_gives_a_read_only_link():
-    mounts = [{"destination": f"{DEB}/libcuda.so.570.124.06", "source": "/x", "type": "bind", "options": ["rw", "rbind"]}]
+    mounts = [
+        {
+            "destination": f"{DEB}/libcuda.so.570.124.06",
+            "source": "/x",
+            "type": "bind",
+            "options": ["rw", "rbind"],
+        }
+    ]
     made = judge(cdi(mounts), hooks_run=False).spec["mounts"][-1]
-    assert made == {"destination": f"{DEB}/libcuda.so.1", "source": "/x", "type": "bind", "options": ["ro", "rbind"]}
+    assert made == {
+        "destination": f"{DEB}/libcuda.so.1",
+        "source": "/x",
+        "type": "bind",
+        "options": ["ro", "rbind"],
+    }
 
 
 def test_a_volume_that_is_no_bind_gives_no_link():
-    mounts = [{"destination": f"{DEB}/libcuda.so.570.124.06", "source": "tmpfs", "type": "tmpfs", "options": []}]
+    mounts = [
+        {"destination": f"{DEB}/libcuda.so.570.124.06", "source": "tmpfs", "type": "tmpfs", "options": []}
+    ]
     assert added(cdi(mounts)) == {}
 
 
@@ -136,7 +175,8 @@ def made_library(tmp_path):
     """A real ELF library whose SONAME its name does not tell."""
     path = tmp_path / "libnvidia-future.so.610.57.04"
     subprocess.run(
-        ["gcc", "-shared", "-nostdlib", "-Wl,-soname,libnvidia-future.so.9", "-o", path, "-xc", "/dev/null"], check=True
+        ["gcc", "-shared", "-nostdlib", "-Wl,-soname,libnvidia-future.so.9", "-o", path, "-xc", "/dev/null"],
+        check=True,
     )
     return path
 
@@ -191,7 +231,9 @@ def test_the_soname_of_every_library_of_this_machine_is_what_readelf_says():
         if path.is_symlink():
             continue
         said = subprocess.run(["readelf", "-d", path], capture_output=True, text=True, check=True).stdout
-        expected = [line.partition("[")[2].partition("]")[0] for line in said.splitlines() if "(SONAME)" in line]
+        expected = [
+            line.partition("[")[2].partition("]")[0] for line in said.splitlines() if "(SONAME)" in line
+        ]
         assert view.soname(str(path)) == (expected[0] if expected else None)
         checked += 1
     assert checked

@@ -4,8 +4,8 @@ import os
 import socket
 
 import pytest
-from nvproxy_wrapper.host_view import CreateView
 
+from nvproxy_wrapper.host_view import CreateView
 from tests.unit.wrapper.specs import JIT, LEGACY, NO_DRIVER, PLAIN, captured, judge, rules_of
 
 NVPROXY = "dev.gvisor.internal.nvproxy"
@@ -13,7 +13,11 @@ SANDBOX = [{"io.kubernetes.cri.container-type": "sandbox"}, {"io.kubernetes.cri-
 
 
 def bind(source, destination=None):
-    return {"destination": destination or source, "source": source, "options": ["nosuid", "nodev", "rbind", "noexec"]}
+    return {
+        "destination": destination or source,
+        "source": source,
+        "options": ["nosuid", "nodev", "rbind", "noexec"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -36,7 +40,9 @@ def test_a_bind_of_nvidias_sockets_is_removed_by_its_name(source):
     assert "mounts.sockets" in rules_of(decision)
 
 
-@pytest.mark.parametrize("source", ["/usr/bin/nvidia-persistenced", "/home/me/nvidia-mps", "/var/run/docker.sock"])
+@pytest.mark.parametrize(
+    "source", ["/usr/bin/nvidia-persistenced", "/home/me/nvidia-mps", "/var/run/docker.sock"]
+)
 def test_other_binds_stay(source):
     spec = captured(JIT)
     spec["mounts"].append(bind(source))
@@ -55,7 +61,10 @@ def test_at_create_time_a_socket_or_fifo_of_nvidias_is_known_by_what_it_is(tmp_p
         host = CreateView("/nonexistent")
         host.node_problem = lambda *_: None
         left = [mount["source"] for mount in judge(spec, host).spec["mounts"]]
-    assert [name for name in ("fifo", "socket", "file", "gone") if str(folder / name) in left] == ["file", "gone"]
+    assert [name for name in ("fifo", "socket", "file", "gone") if str(folder / name) in left] == [
+        "file",
+        "gone",
+    ]
 
 
 @pytest.mark.parametrize("name", [JIT, LEGACY])
@@ -70,12 +79,16 @@ def test_a_gpu_container_is_marked(name, given):
 
 def test_capabilities_other_than_runscs_own_default_are_passed_where_it_knows_the_flag():
     allowed = {"allowed_capabilities": ["compute", "utility", "video"]}
-    assert judge(captured(JIT), **allowed).runsc_flags[1:] == ["--nvproxy-allowed-driver-capabilities=compute,utility,video"]
+    assert judge(captured(JIT), **allowed).runsc_flags[1:] == [
+        "--nvproxy-allowed-driver-capabilities=compute,utility,video"
+    ]
     assert judge(captured(JIT), **allowed, runsc_flags=["nvproxy"]).runsc_flags == ["--nvproxy"]
 
 
 @pytest.mark.parametrize("name", [PLAIN, JIT, LEGACY, "1.20.0_legacy_no-gpu"])
-@pytest.mark.parametrize("key", ["dev.gvisor.flag.host-uds", "dev.gvisor.internal.overlay", "dev.gvisor.flag."])
+@pytest.mark.parametrize(
+    "key", ["dev.gvisor.flag.host-uds", "dev.gvisor.internal.overlay", "dev.gvisor.flag."]
+)
 def test_what_changes_the_sandbox_and_comes_with_the_container_is_removed(name, key):
     spec = captured(name)
     spec["annotations"] = {"keep": "me", key: "all", "dev.gvisor.spec.mount.x.type": "bind"}

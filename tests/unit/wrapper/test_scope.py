@@ -1,8 +1,8 @@
 """devices.scope: which GPUs stay in a csv spec."""
 
 import pytest
-from nvproxy_wrapper.host_view import ProcDriverView
 
+from nvproxy_wrapper.host_view import ProcDriverView
 from tests.driver_tree import TreeGpu, captured_uuid, write_driver_tree
 from tests.unit.wrapper.specs import CSV, CSV_ALL, JIT, asking, captured, judge
 
@@ -74,9 +74,32 @@ def test_a_shortened_uuid_counts_while_it_is_the_only_one(value, gpus, distinct_
 @pytest.mark.parametrize(
     "value",
     [
-        *("8", "-1", "+1", "01", "1.0", "0x1", "\u0661", "9" * 5000, "ALL", "all,0", "none,0", "void,0", ",", "0;1", "0 1"),
+        *(
+            "8",
+            "-1",
+            "+1",
+            "01",
+            "1.0",
+            "0x1",
+            "\u0661",
+            "9" * 5000,
+            "ALL",
+            "all,0",
+            "none,0",
+            "void,0",
+            ",",
+            "0;1",
+            "0 1",
+        ),
         *("GPU-", "GPU-4d4f434b", "GPU-ffffffff-0000-0000-0000-000000000000", "4d4f434b", "0000:01:00.0"),
-        *("MIG-4d4f434b-0000-0000-0000-000000000001", "0:0", "1:2", "mig-x", "nvidia.com/gpu=0", "/dev/nvidia0"),
+        *(
+            "MIG-4d4f434b-0000-0000-0000-000000000001",
+            "0:0",
+            "1:2",
+            "mig-x",
+            "nvidia.com/gpu=0",
+            "/dev/nvidia0",
+        ),
         *("4", "0,7"),
     ],
 )
@@ -145,7 +168,11 @@ def test_an_image_from_before_the_require_variable_asks_for_all(host):
 
 def asked_by_mounts(spec, *ids):
     spec["mounts"] += [
-        {"destination": f"/var/run/nvidia-container-devices/{name}", "source": "/dev/null", "options": ["rbind"]}
+        {
+            "destination": f"/var/run/nvidia-container-devices/{name}",
+            "source": "/dev/null",
+            "options": ["rbind"],
+        }
         for name in ids
     ]
     return spec

@@ -1,8 +1,9 @@
-"""runsc's command line, read as Go's package flag reads it; where that cannot be known, towards looking at the spec."""
+"""runsc's command line, read as Go's package flag does; in doubt, as one that needs a look at the spec."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nvproxy_wrapper.command_line import CommandLine
 
 DOCKER = "--root /run/docker/runtime-runc/moby --log /b/log.json --log-format json"
@@ -94,8 +95,31 @@ def test_an_empty_bundle_is_the_working_directory_as_for_runsc():
 
 
 ARGUMENT = st.sampled_from(
-    "create run restore state start --root --log --log=/l --log-format json --systemd-cgroup --debug=true --new "
-    "--new=1 -- - --bundle -b --bundle=/b /b --pid-file --version abc".split()
+    [
+        "create",
+        "run",
+        "restore",
+        "state",
+        "start",
+        "--root",
+        "--log",
+        "--log=/l",
+        "--log-format",
+        "json",
+        "--systemd-cgroup",
+        "--debug=true",
+        "--new",
+        "--new=1",
+        "--",
+        "-",
+        "--bundle",
+        "-b",
+        "--bundle=/b",
+        "/b",
+        "--pid-file",
+        "--version",
+        "abc",
+    ]
 ) | st.text(max_size=4)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from nvproxy_wrapper.bundle import has_trace
 from nvproxy_wrapper.command_line import CommandLine
-
 from tests.installed_wrapper import SHELLS, render
 
 PLAIN = b'{"process":{"args":["sh","-c","a \\u0026\\u0026 b \\u003c c"]}}'
@@ -144,9 +144,36 @@ def test_arguments_reach_runsc_and_python_letter_by_letter(way):
 
 
 ARGUMENT = st.sampled_from(
-    "create run restore state --root --log --log=l --log-format json --systemd-cgroup -debug --debug=create --new --new=1 "
-    "-- - -b --bundle -bundle=../gpu --bundle=../plain ../gpu ../plain ../empty --pid-file --pid-file=p "
-    "--console-socket --user-log abc".split()
+    [
+        "create",
+        "run",
+        "restore",
+        "state",
+        "--root",
+        "--log",
+        "--log=l",
+        "--log-format",
+        "json",
+        "--systemd-cgroup",
+        "-debug",
+        "--debug=create",
+        "--new",
+        "--new=1",
+        "--",
+        "-",
+        "-b",
+        "--bundle",
+        "-bundle=../gpu",
+        "--bundle=../plain",
+        "../gpu",
+        "../plain",
+        "../empty",
+        "--pid-file",
+        "--pid-file=p",
+        "--console-socket",
+        "--user-log",
+        "abc",
+    ]
 ) | st.sampled_from(["", "a b", "*", "$0", "-", "--=", "=x", "--bundle=", "\\", "'", "é"])
 LINES = st.lists(ARGUMENT, max_size=6) | st.builds(
     lambda flags, rest: [*flags, "create", *rest],
@@ -166,10 +193,29 @@ def test_only_what_python_reads_as_plain_too_goes_straight_to_runsc(way, argumen
 
 
 # No newline or NUL: neither can stand inside a JSON string.
-PIECE = st.sampled_from(
-    [b"nvidia", b"NVIDIA_", b"nvidi", b"dev.gvisor.x", b"dev-gvisor", b"io.kubernetes.cri", b"iokubernetes", b"\\u006e",
-     b"\\u003c", b"\\u002E", b"\\u004", b"\\U0041", b"\\\\u0061", b"\\u001b", b"\\u0", b"\xff", b"\xc4\xb0", b"{", b'"']
-) | st.binary(max_size=3).filter(lambda piece: b"\n" not in piece and b"\0" not in piece)  # fmt: skip
+WORDS = [
+    b"nvidia",
+    b"NVIDIA_",
+    b"nvidi",
+    b"dev.gvisor.x",
+    b"dev-gvisor",
+    b"io.kubernetes.cri",
+    b"iokubernetes",
+]
+ESCAPES = [
+    rb"\u006e",
+    rb"\u003c",
+    rb"\u002E",
+    rb"\u004",
+    rb"\U0041",
+    rb"\\u0061",
+    rb"\u001b",
+    rb"\u0",
+    b"\xff",
+    b"\xc4\xb0",
+]
+ANY = st.binary(max_size=3).filter(lambda piece: b"\n" not in piece and b"\0" not in piece)
+PIECE = st.sampled_from(WORDS) | st.sampled_from(ESCAPES) | ANY
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,67 @@
+"""The short form of the matrix: the oldest and the newest of what the lab has by default, every mode."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.versions import GVISOR_RELEASES, TOOLKIT_VERSIONS
+from tests.matrix.cells import HOOKS_RUN_SINCE, Behind, Mode, cells
+from tests.matrix.measure import measure
+
+pytestmark = pytest.mark.lab
+
+TOOLKITS = [toolkit for toolkit in TOOLKIT_VERSIONS if toolkit.by_default]
+RELEASES = [release for release in GVISOR_RELEASES if release.by_default]
+CELLS = list(cells(TOOLKITS, RELEASES))
+
+
+@pytest.fixture(scope="module")
+def measurement():
+    return measure(CELLS)
+
+
+@pytest.fixture(scope="module")
+def results(measurement):
+    return {(result.cell, result.behind): result for result in measurement.results}
+
+
+@pytest.mark.parametrize("cell", [pytest.param(cell, id=cell.id) for cell in CELLS if cell.absence is None])
+def test_behind_the_wrapper_a_container_gets_what_it_asked_for(results, cell):
+    result = results[cell, Behind.WRAPPER]
+    assert result.faults == (), result.seen
+
+
+def test_cells_that_do_not_exist_are_refused_by_the_shim(results):
+    asked = [result for result in results.values() if result.cell.absence is not None]
+    assert {result.cell.absence for result in asked} == {cell.absence for cell in CELLS if cell.absence}
+    for result in asked:
+        assert result.faults == (), result.seen
+
+
+def test_the_probe_tells_which_runsc_runs_hooks(measurement):
+    hooks_run = {release.date: probe.hooks_run for release, probe in measurement.probes.items()}
+    assert hooks_run == {release.date: release.date >= HOOKS_RUN_SINCE for release in RELEASES}
+
+
+def test_the_one_line_fails_as_it_does_in_the_field(results):
+    """A lab in which it succeeds would prove nothing about the wrapper."""
+    oldest, newest = RELEASES[0], RELEASES[-1]
+
+    def told(**wanted):
+        matching = [
+            result.faults
+            for result in results.values()
+            if result.behind is Behind.ONE_LINE
+            and all(getattr(result.cell, name) == value for name, value in wanted.items())
+        ]
+        assert matching
+        return [" ".join(found) for found in matching]
+
+    listing = (Mode.CSV, Mode.CDI, Mode.JIT_CDI)
+    for mode in listing:
+        assert all("libcuda.so.1 does not load" in found for found in told(mode=mode, release=oldest))
+    for found in told(mode=Mode.JIT_CDI, release=newest):
+        assert 'failure executing hook "/usr/bin/nvidia-ctk"' in found
+    for found in told(mode=Mode.CDI, release=newest):
+        assert "nvidia-container-cli is called as well" in found
+    assert "sees GPUs that were not asked for" in " ".join(told(mode=Mode.CSV, release=newest))

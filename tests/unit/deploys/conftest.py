@@ -1,0 +1,123 @@
+"""Programs of a host that are stand-ins, and tell what they were asked."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+from deploys.host.remote import prelude, snapshot_probe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# No test asserts a time: the machine may be doing something else.
+settings.register_profile("deploys", deadline=None)
+settings.load_profile("deploys")
+
+
+class Programs:
+    """A directory of stand-ins in front of the machine's own programs; they write down their calls."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._calls = home / "calls"
+        self.directory = home / "bin"
+        self.directory.mkdir(parents=True)
+
+    def add(self, name: str, body: str) -> None:
+        """A program: the body of a shell script, run in `home`."""
+        path = self.directory / name
+        path.write_text(f"#!/bin/sh\ncd {self.home} && printf '%s\\n' \"{name} $*\" >>calls\n{body}\n")
+        path.chmod(0o755)
+
+    @property
+    def calls(self) -> list[str]:
+        return self._calls.read_text().splitlines() if self._calls.exists() else []
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
+    made = Programs(tmp_path / "programs")
+    for module in (prelude, snapshot_probe):
+        monkeypatch.setattr(module, "SEARCH_PATH", f"{made.directory}:/usr/bin:/bin")
+    return made
+
+
+class Docker:
+    """A dockerd that is a stand-in: a reload takes in the runtimes of daemon.json, unless it suffers.
+
+    From: refuses (--validate says no), deaf (a reload changes nothing), dies (a reload kills it), null (it
+    answers without runtimes), no-reload (systemctl fails).
+    """
+
+    def __init__(self, programs: Programs, home: Path) -> None:
+        self.programs = programs
+        self.path = home / "etc" / "docker" / "daemon.json"
+        self.path.parent.mkdir(parents=True)
+        self.backup = home / "backup"
+        self._loaded = programs.home / "loaded"
+        self._loaded.write_text('{"runc": {"path": "runc"}}')
+        programs.add(
+            "dockerd",
+            'stat -c "%a %u" "$3" >validated\n[ ! -e refuses ] || { echo "unknown key: x" >&2; exit 1; }',
+        )
+        programs.add("docker", "[ ! -e dead ] || exit 1\ncat loaded")
+        programs.add(
+            "systemctl",
+            """[ ! -e no-reload ] || { echo 'Job is not applicable' >&2; exit 1; }
+[ ! -e dies ] || touch dead
+[ ! -e null ] || { echo null >loaded; exit 0; }
+[ -e deaf ] || ./reload""",
+        )
+        reload = programs.home / "reload"
+        reload.write_text(
+            "#!/usr/bin/python3 -IS\n"
+            "import json, os\n"
+            f"path = {str(self.path)!r}\n"
+            "text = open(path).read() if os.path.exists(path) else ''\n"
+            "runtimes = json.loads(text or '{}').get('runtimes', {})\n"
+            "open('loaded', 'w').write(json.dumps({'runc': {'path': 'runc'}, **runtimes}))\n"
+        )
+        reload.chmod(0o755)
+
+    def suffers(self, trouble: str) -> None:
+        (self.programs.home / trouble).touch()
+
+    @property
+    def loaded(self) -> dict[str, object]:
+        return json.loads(self._loaded.read_text())
+
+    @property
+    def validated(self) -> str | None:
+        """Mode and owner of the file that dockerd was asked about."""
+        path = self.programs.home / "validated"
+        return path.read_text().strip() if path.exists() else None
+
+    def write(self, text: str, mode: int = 0o644, owner: tuple[int, int] = (0, 0)) -> None:
+        self.path.write_text(text)
+        self.path.chmod(mode)
+        os.chown(self.path, *owner)
+
+    def task(
+        self, text: str | None, runtime_path: str | None = "/shim", **others: object
+    ) -> dict[str, object]:
+        return {
+            "path": str(self.path),
+            "text": text,
+            "original": False,
+            "backup": str(self.backup),
+            "runtime": "nvidia",
+            "runtime_path": runtime_path,
+            "daemon": "dockerd",
+            "can_validate": True,
+            **others,
+        }
+
+
+@pytest.fixture
+def docker(programs: Programs, tmp_path: Path) -> Docker:
+    return Docker(programs, tmp_path)

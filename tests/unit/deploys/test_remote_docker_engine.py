@@ -1,0 +1,171 @@
+"""Docker's configuration on a host: checked, written, loaded, read back; and the old one back on any fault.
+
+dockerd, docker and systemctl are stand-ins (conftest.Docker); the program is the real one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+import pytest
+
+from deploys.host.remote import docker_engine
+
+OLD = '{"debug": true}\n'
+NEW = '{"debug": true, "runtimes": {"nvidia": {"path": "/shim"}}}\n'
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="files are given to root, which only root may do")
+
+
+@pytest.fixture(autouse=True)
+def _no_patience(monkeypatch):
+    monkeypatch.setattr(docker_engine, "RELOAD_SECONDS", 0)
+
+
+def everything_below(path):
+    return sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+
+
+def test_a_runtime_is_checked_written_loaded_and_read_back(docker):
+    docker.write(OLD)
+    assert docker_engine.main(docker.task(NEW)) == {}
+    assert docker.path.read_text() == NEW
+    assert docker.loaded["nvidia"] == {"path": "/shim"}
+    names = [call.split()[0] for call in docker.programs.calls]
+    assert names == ["dockerd", "systemctl", "docker"]
+    assert docker.programs.calls[1] == "systemctl reload docker", "a restart would stop containers"
+    assert everything_below(docker.path.parent) == ["daemon.json"]
+
+
+def test_a_daemon_without_validate_is_not_asked(docker):
+    assert docker_engine.main(docker.task(NEW, can_validate=False)) == {}
+    assert docker.validated is None
+
+
+def test_what_is_checked_is_closed_to_others_as_the_real_one_may_be(docker):
+    docker.write(OLD, mode=0o600)
+    docker_engine.main(docker.task(NEW))
+    assert docker.validated == "600 0"
+
+
+def test_a_closed_file_of_somebody_elses_stays_closed_and_theirs(docker):
+    docker.write(OLD, mode=0o640, owner=(0, 33))
+    assert docker_engine.main(docker.task(NEW)) == {}
+    status = docker.path.stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o640, 0, 33)
+
+
+def test_a_configuration_that_dockerd_would_refuse_is_not_written(docker):
+    docker.write(OLD)
+    docker.suffers("refuses")
+    answer = docker_engine.main(docker.task(NEW))
+    assert (
+        answer["error"] == "dockerd would refuse the new configuration: unknown key: x. Nothing was changed."
+    )
+    assert docker.path.read_text() == OLD
+    assert everything_below(docker.path.parent) == ["daemon.json"]
+    assert not any(call.startswith("systemctl") for call in docker.programs.calls)
+    assert not docker.backup.exists()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "sentence"),
+    [
+        ("deaf", "dockerd was reloaded, but its runtime 'nvidia' is None, not '/shim'"),
+        ("dies", "dockerd was reloaded, and does not answer any more"),
+        ("null", "dockerd was reloaded, and does not answer any more"),
+        ("no-reload", "'systemctl reload docker' failed: Job is not applicable"),
+    ],
+)
+@pytest.mark.parametrize("old", [OLD, None], ids=["a file before", "no file before"])
+def test_a_configuration_that_was_not_taken_is_undone(docker, trouble, sentence, old):
+    if old is not None:
+        docker.write(old, mode=0o640, owner=(0, 33))
+    docker.suffers(trouble)
+    answer = docker_engine.main(docker.task(NEW))
+    assert answer["error"].startswith(f"{sentence}. The old {docker.path} is back")
+    if old is None:
+        assert not docker.path.exists()
+    else:
+        assert docker.path.read_text() == old
+        assert (stat.S_IMODE(docker.path.stat().st_mode), docker.path.stat().st_gid) == (0o640, 33)
+    assert [call for call in docker.programs.calls if call.startswith("systemctl")][1:] == [
+        "systemctl reload docker"
+    ], "what is loaded must be the old one, too"
+
+
+def test_an_undo_that_fails_says_that_a_human_is_needed_now(docker, monkeypatch):
+    docker.write(OLD)
+    docker.suffers("deaf")
+    real, calls = docker_engine.put, []
+
+    def full_at_the_second(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        real(*arguments)
+
+    monkeypatch.setattr(docker_engine, "put", full_at_the_second)
+    error = docker_engine.main(docker.task(NEW))["error"]
+    assert (
+        "could not be put back: [Errno 28] No space left on device. It has to be repaired by hand, now."
+        in error
+    )
+
+
+def test_a_full_disk_is_what_the_operator_is_told(docker, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    docker.write(OLD)
+    monkeypatch.setattr(docker_engine, "replace_file", full)
+    assert "No space left on device" in docker_engine.main(docker.task(NEW))["error"]
+
+
+def test_a_reload_alone_checks_the_file_that_is_there_first(docker):
+    docker.write(NEW)
+    docker.suffers("refuses")
+    assert "unknown key: x" in docker_engine.main(docker.task(None))["error"]
+    assert not any(call.startswith("systemctl") for call in docker.programs.calls)
+
+
+def test_a_reload_alone_writes_nothing(docker):
+    docker.write(NEW)
+    before = docker.path.stat()
+    assert docker_engine.main(docker.task(None)) == {}
+    assert docker.path.stat() == before
+    assert not docker.backup.exists()
+
+
+@pytest.mark.parametrize("text", [OLD, ""], ids=["a file stays", "no file stays"])
+def test_a_runtime_is_taken_out_and_read_back(docker, text):
+    docker.write(NEW)
+    assert docker_engine.main(docker.task(NEW)) == {}
+    assert docker_engine.main(docker.task(text, None)) == {}
+    assert "nvidia" not in docker.loaded
+    assert docker.path.exists() is bool(text)
+
+
+@pytest.mark.parametrize("trouble", ["dies", "null", "deaf"])
+def test_no_answer_is_not_taken_for_the_runtime_being_gone(docker, trouble):
+    docker.write(NEW)
+    docker_engine.main(docker.task(NEW))
+    docker.suffers(trouble)
+    assert "error" in docker_engine.main(docker.task(OLD, None))
+    assert docker.path.read_text() == NEW
+
+
+def test_the_original_is_kept_once_and_what_came_later_beside_it(docker):
+    docker.write(OLD, mode=0o644)
+    name = str(docker.path).strip("/").replace("/", "%")
+    original, previous = docker.backup / "original" / name, docker.backup / "previous" / name
+    docker_engine.main(docker.task(NEW, original=True))
+    assert original.read_text() == OLD
+    assert stat.S_IMODE(original.stat().st_mode) == 0o600
+    docker_engine.main(docker.task(json.dumps(json.loads(NEW)), original=True))
+    assert original.read_text() == OLD, "never written again"
+    docker_engine.main(docker.task(NEW, original=False))
+    assert previous.read_text() == json.dumps(json.loads(NEW))
+    assert original.read_text() == OLD

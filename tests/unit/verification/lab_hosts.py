@@ -1,0 +1,67 @@
+"""Hosts of the lab as they answered: `answers/` holds what `container_runs.py` printed there, byte for byte.
+
+`csv_2_gpus` is a host like gpu-a (Docker 20.10, runsc 20260905, toolkit 1.20.0), `auto_8_gpus` one like gpu-b
+with its minors in PCI order. The rest of a name says what was broken on purpose before.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploys.model.judgement import Answer, judge
+from deploys.model.verification import verification
+from tests.deploys.example_hosts import BLANK, settings, snapshot
+
+if TYPE_CHECKING:
+    from deploys.model.checks import Check, HostResult
+    from deploys.model.snapshot import HostSnapshot
+    from deploys.model.verification import Verification
+
+KERNEL = "6.18.44-fc-v595"
+
+
+def uuid(minor: int) -> str:
+    return f"GPU-6c616200-0000-0000-0000-{minor:012x}"
+
+
+def host(
+    minors: list[int | None], *, kernel: str = KERNEL, driver: str | None = "570.124.06"
+) -> HostSnapshot:
+    """A host with these minors in PCI order; a GPU without one tells no UUID either."""
+    record: dict[str, Any] = copy.deepcopy(BLANK)
+    record["gpus"] = [
+        {
+            "pci": f"0000:{index + 1:02x}:00.0",
+            "uuid": None if minor is None else uuid(minor),
+            "minor": minor,
+            "model": None,
+        }
+        for index, minor in enumerate(minors)
+    ]
+    record["os"]["kernel"] = kernel
+    record["driver"]["version"] = driver
+    return snapshot(record)
+
+
+def answer(name: str) -> dict[str, Any]:
+    """What a lab host answered, as JSON."""
+    return json.loads((Path(__file__).parent / "answers" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def asked(name: str) -> Verification:
+    """What it had been asked."""
+    mode, count = name.split("_")[:2]
+    return verification(settings(toolkit_mode=mode), host(list(range(int(count)))))
+
+
+def judged(name: str, found: dict[str, Any] | None = None) -> HostResult:
+    """What comes of an answer, as it was recorded or changed by a test."""
+    return judge("gpu-x", asked(name), Answer.read(found if found is not None else answer(name)))
+
+
+def check(result: HostResult, name: str) -> Check:
+    (found,) = [check for check in result.checks if check.id == name]
+    return found

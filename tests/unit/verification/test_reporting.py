@@ -1,0 +1,152 @@
+"""The report of a run through pyinfra itself, on its own connector for hosts that are not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploys.host import reporting
+from tests.unit.verification import lab_hosts
+from tests.unit.verification.test_judgement import sound
+
+ROOT = Path(__file__).parents[3]
+
+# Every host is the recorded one; what it answers is its `fake_responses`.
+DEPLOY = """
+from types import SimpleNamespace
+from pyinfra import host
+from deploys.steps.verify import verify
+from deploys.model.plan import Plan, Refusal
+from tests.unit.verification import lab_hosts
+from tests.deploys.example_hosts import settings
+from pathlib import Path
+
+plan = Plan(refusals=(Refusal("no Python", "Install it."),))
+looked = None if host.data.get("blind") else lab_hosts.host([0, 1])
+wanted = settings(toolkit_mode="csv", report_dir=Path(host.data.get("report_dir", "reports")))
+verify(run=SimpleNamespace(settings=wanted, looked=looked, plan=plan))
+"""
+
+
+class Run:
+    """One run of pyinfra over hosts with these answers, in an empty directory."""
+
+    def __init__(self, directory: Path, hosts: dict[str, dict[str, Any]], *options: str) -> None:
+        lines = []
+        for name, data in hosts.items():
+            answer = data.pop("answer", None)
+            responses = {"container_runs": json.dumps(answer) if isinstance(answer, dict) else answer}
+            values = {"fake_delay": 0, "fake_delay_jitter": 0, "fake_responses": responses, **data}
+            lines.append(f"    ('@fake/{name}', {values!r}),")
+        (directory / "inventory.py").write_text("hosts = [\n" + "\n".join(lines) + "\n]\n")
+        (directory / "deploy.py").write_text(DEPLOY)
+        self.directory = directory
+        command = [sys.executable, "-c", "from pyinfra_cli.main import main; main()"]
+        done = subprocess.run(
+            [*command, "inventory.py", "deploy.py", *options],
+            cwd=directory,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYINFRA_PROGRESS": "off"},
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        self.status = done.returncode
+        self.screen = done.stderr
+
+    @property
+    def report(self) -> dict[str, Any]:
+        return json.loads((self.directory / "reports" / "latest.json").read_text(encoding="utf-8"))
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        return {name.removeprefix("@fake/"): host["verdict"] for name, host in self.report["hosts"].items()}
+
+
+GOOD = {"answer": sound("csv_2_gpus")}
+BAD = {"answer": lab_hosts.answer("csv_2_gpus_one_line_wrapper_old_runsc")}
+
+
+def test_a_good_run_changes_nothing_and_ends_with_the_table(tmp_path):
+    run = Run(tmp_path, {"a": dict(GOOD)}, "-y")
+    assert run.status == 0, run.screen
+    assert "No changes" in run.screen
+    assert re.search(r"^@fake/a: 13 passed$", run.screen, re.MULTILINE)
+    assert run.verdicts == {"a": "passed"}
+    (dated,) = (tmp_path / "reports").glob("verify-*.json")
+    assert json.loads(dated.read_text(encoding="utf-8")) == run.report
+    assert f"Report: {dated.relative_to(tmp_path)}" in run.screen
+
+
+def test_a_bad_host_fails_alone_with_its_reasons(tmp_path):
+    run = Run(tmp_path, {"a": dict(GOOD), "b": dict(BAD)}, "-y")
+    assert run.status == 1
+    assert run.verdicts == {"a": "passed", "b": "failed"}
+    assert "cannot be loaded by name" in run.screen
+    assert "Traceback" not in run.screen
+
+
+@pytest.mark.parametrize("answer", [None, "not JSON", {"answer": 1}, {"error": "no python here"}])
+def test_a_host_without_a_usable_answer_is_unknown_and_fails_alone(tmp_path, answer):
+    run = Run(tmp_path, {"a": dict(GOOD), "b": {"answer": answer}}, "-y")
+    assert run.status == 1
+    assert run.verdicts == {"a": "passed", "b": "unknown"}
+    assert "Traceback" not in run.screen
+
+
+def test_when_every_host_fails_there_is_a_report_all_the_same(tmp_path):
+    # pyinfra aborts such a run before its own table of results.
+    run = Run(tmp_path, {"a": dict(BAD), "b": {"answer": None}}, "-y")
+    assert run.status == 1
+    assert run.verdicts == {"a": "failed", "b": "unknown"}
+    assert "@fake/a: 5 passed, 7 failed, 1 unknown" in run.screen
+
+
+def test_a_host_that_could_not_be_looked_at_is_unknown_with_the_reason(tmp_path):
+    run = Run(tmp_path, {"a": dict(GOOD), "b": {"blind": True}}, "-y")
+    assert run.status == 1
+    assert run.report["hosts"]["@fake/b"]["why"] == "no Python. Install it."
+
+
+def test_a_dry_run_starts_nothing_and_reports_nothing(tmp_path):
+    run = Run(tmp_path, {"a": dict(BAD)}, "--dry")
+    assert run.status == 0, run.screen
+    assert not (tmp_path / "reports").exists()
+    assert "not verified" not in run.screen
+
+
+def test_only_the_hosts_of_this_run_are_reported(tmp_path):
+    run = Run(tmp_path, {"a": dict(GOOD), "b": dict(BAD)}, "-y", "--limit", "@fake/a")
+    assert run.status == 0, run.screen
+    assert run.verdicts == {"a": "passed"}
+
+
+def test_a_directory_that_cannot_be_written_is_said_and_the_table_is_shown(tmp_path):
+    (tmp_path / "file").write_text("")
+    run = Run(tmp_path, {"a": {**GOOD, "report_dir": "file/reports"}}, "-y")
+    assert "No report in file/reports" in run.screen
+    assert "@fake/a: 13 passed" in run.screen
+    assert "Traceback" not in run.screen
+
+
+def test_a_report_takes_the_place_of_the_latest_in_one_step(tmp_path, monkeypatch):
+    started = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+    assert reporting.store(tmp_path, started, "first").endswith("verify-20261123T120000Z.json")
+    latest = tmp_path / "latest.json"
+    assert latest.read_text() == "first"
+
+    def fails(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(reporting.os, "fsync", fails)
+    assert "No space left on device" in reporting.store(tmp_path, started, "second")
+    assert latest.read_text() == "first"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest.json", "verify-20261123T120000Z.json"]

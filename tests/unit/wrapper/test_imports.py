@@ -1,0 +1,57 @@
+"""The part of the wrapper that a container waits for imports little, and under every Python that is here."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.specs.captured_specs import FOLDER
+
+ROOT = Path(__file__).resolve().parents[3]
+
+JUDGE = """
+import sys
+before = set(sys.modules)
+sys.path.insert(0, sys.argv[1])
+from nvproxy_wrapper import host_view, rewrite, settings, strict_json
+made = []
+for path in sys.argv[2:]:
+    with open(path, "rb") as file:
+        spec = strict_json.loads(file.read())
+    for hooks_run in (b"true", b"false"):
+        chosen = settings.parse_settings(b'{"hooks_run":' + hooks_run + b"}", "x")
+        decision = rewrite.decide(spec, chosen, host_view.ProcDriverView("/nonexistent"))
+        made.append(strict_json.dumps(decision.spec))
+print(" ".join(sorted(name for name in set(sys.modules) - before if not name.startswith("nvproxy_wrapper"))), flush=True)
+sys.stdout.buffer.write(b"\\n".join(made))
+"""
+
+CANDIDATES = {path for minor in range(8, 20) if (path := shutil.which(f"python3.{minor}"))}
+CANDIDATES |= set(map(str, Path.home().glob(".pyenv/versions/3.*/bin/python3")))
+
+
+def is_supported(python):
+    answer = subprocess.run(
+        [python, "-c", "import sys; print(sys.version_info >= (3, 8))"], capture_output=True, check=False
+    )
+    return answer.stdout == b"True\n"
+
+
+def judge_all(python):
+    specs = sorted(map(str, FOLDER.glob("*.json")))
+    command = [python, "-IS", "-c", JUDGE, str(ROOT), *specs]
+    result = subprocess.run(command, capture_output=True, check=True)
+    imported, _, made = result.stdout.partition(b"\n")
+    return imported.decode().split(), made
+
+
+def test_judging_a_spec_imports_nothing_but_posix_and_the_json_scanner():
+    imported, _ = judge_all(sys.executable)
+    assert set(imported) <= {"posix", "_json", "fcntl"}
+
+
+@pytest.mark.parametrize("python", sorted(filter(is_supported, CANDIDATES)))
+def test_every_python_that_is_here_judges_every_captured_spec_alike(python):
+    assert judge_all(python)[1] == judge_all(sys.executable)[1]

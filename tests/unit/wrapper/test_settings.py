@@ -1,0 +1,96 @@
+"""The wrapper's settings: every key, every wrong value."""
+
+import json
+
+import pytest
+
+from nvproxy_wrapper.rewrite import decide
+from nvproxy_wrapper.settings import DEFAULTS, Settings, SettingsError, parse_settings
+from tests.unit.wrapper.specs import JIT, NO_DRIVER, PLAIN, captured, judge
+
+WHERE = "/etc/nvproxy-wrapper/settings.json"
+
+GOOD = {
+    "runsc": "/opt/runsc",
+    "runsc_args": ["--debug", ""],
+    "hooks_run": False,
+    "runsc_flags": ["nvproxy", "host-uds"],
+    "toolkit_mode": "csv",
+    "toolkit_version": "1.20.0",
+    "trusted_hooks": ["/usr/local/nvidia/toolkit/nvidia-ctk"],
+    "allowed_capabilities": ["compute", "utility", "video"],
+    "host_prep": [["/sbin/modprobe", "nvidia"]],
+    "allow_user_annotations": True,
+    "drop_update_ldcache": True,
+    "proc_driver": "/run/proc",
+    "audit_log": "/var/log/x.jsonl",
+}
+
+BAD = {
+    "runsc": ["runsc", "", "/opt/../runsc", "/", "//x", "/x\0", 1, None, ["/x"], "/x/"],
+    "runsc_args": ["--x", [1], {}, None, ["a\0"]],
+    "hooks_run": ["true", 1, 0, None, []],
+    "runsc_flags": ["nvproxy", ["--nvproxy"], ["a=b"], [""], [1]],
+    "toolkit_mode": ["CSV", "", None, 1, ["csv"]],
+    "toolkit_version": [1.2, None, []],
+    "trusted_hooks": ["/usr/bin/nvidia-ctk", ["nvidia-ctk"], ["/usr/bin/../nvidia-ctk"], [1]],
+    "allowed_capabilities": ["compute", ["all"], [""], ["COMPUTE"], [1], [["compute"]]],
+    "host_prep": [["/sbin/modprobe"], [[]], [["modprobe"]], [["/sbin/modprobe", 1]], [["/x", "a\0"]], {}],
+    "allow_user_annotations": ["no", 0],
+    "drop_update_ldcache": ["no", 0],
+    "proc_driver": ["proc", "/proc/../x", 1],
+    "audit_log": ["log", 1],
+}
+
+
+def parse(values):
+    return parse_settings(json.dumps(values).encode(), WHERE)
+
+
+def test_no_key_is_left_untried():
+    assert set(GOOD) == set(BAD) == set(Settings.__slots__)
+
+
+def test_what_is_given_is_taken():
+    settings = parse(GOOD)
+    assert {key: getattr(settings, key) for key in GOOD} == GOOD
+
+
+def test_what_is_left_out_takes_its_default():
+    settings = parse({})
+    assert all(getattr(settings, key) == getattr(DEFAULTS, key) for key in GOOD)
+    assert settings.hooks_run is True
+    assert settings.allow_user_annotations is False
+    assert settings.proc_driver == "/proc/driver/nvidia"
+    assert settings.trusted_hooks == ["/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"]
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BAD.items() for value in values])
+def test_a_wrong_value_is_named_with_its_key_and_file(key, value):
+    with pytest.raises(SettingsError) as error:
+        parse({key: value})
+    assert key in str(error.value)
+    assert WHERE in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["runscc", "", "Runsc", "hooks-run"])
+def test_an_unknown_key_is_refused(key):
+    with pytest.raises(SettingsError, match="unknown key"):
+        parse({key: True})
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{", b'{"hooks_run":true,"hooks_run":false}', b'{"toolkit_version":1.5}']
+)
+def test_a_file_that_is_no_settings_file_is_refused(data):
+    with pytest.raises(SettingsError, match=WHERE):
+        parse_settings(data, WHERE)
+
+
+def test_with_settings_that_cannot_be_used_gpu_containers_are_refused_and_plain_ones_go_on():
+    fault = SettingsError("The settings file x is broken.")
+    decision = decide(captured(JIT), DEFAULTS, NO_DRIVER, fault)
+    assert decision.refusal.rule == "settings"
+    assert "x is broken" in decision.refusal.message
+    assert decide(captured(PLAIN), DEFAULTS, NO_DRIVER, fault).refusal is None
+    assert judge(captured(JIT)).refusal is None

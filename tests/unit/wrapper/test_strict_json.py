@@ -1,0 +1,171 @@
+"""One reading of a document, and what was not touched comes out as it came in."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nvproxy_wrapper import strict_json
+from tests.specs.captured_specs import CAPTURED
+
+EXAMPLES = int(os.environ.get("WRAPPER_EXAMPLES", "10000")) // 20
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**19), 10**19)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(TEXT, children, max_size=4),
+    max_leaves=20,
+)
+OBJECTS = st.dictionaries(TEXT, VALUES, max_size=5)
+
+
+@pytest.mark.parametrize("captured", CAPTURED, ids=lambda captured: captured.path.stem)
+def test_a_captured_spec_comes_out_byte_for_byte(captured):
+    data = captured.path.read_bytes()
+    assert strict_json.dumps(strict_json.loads(data)) == data
+
+
+@given(OBJECTS)
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_what_python_writes_compactly_comes_out_byte_for_byte(value):
+    data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    assert strict_json.dumps(strict_json.loads(data)) == data
+
+
+@given(OBJECTS, st.booleans())
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_it_reads_what_json_reads(value, ensure_ascii):
+    data = json.dumps(value, ensure_ascii=ensure_ascii, indent=1).encode()
+    again = json.loads(strict_json.dumps(strict_json.loads(data)))
+    assert again == value
+    assert list(again) == list(value)
+
+
+@given(st.binary(max_size=40) | st.builds(lambda a, b: a + b, st.just(b'{"a":'), st.binary(max_size=20)))
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_anything_is_read_as_json_reads_it_or_refused(data):
+    try:
+        value = strict_json.loads(data)
+    except strict_json.JSONError:
+        return
+    assert json.loads(strict_json.dumps(value)) == json.loads(data)
+
+
+@pytest.mark.parametrize(
+    "number", ["1.10", "1e400", "-0", "-0.0", "1E+2", "9007199254740993", "18446744073709551615", "1" * 5000]
+)
+def test_numbers_come_out_letter_by_letter(number):
+    data = f'{{"a":[{number},{{"b":{number}}}],"c":"1.10"}}'.encode()
+    assert strict_json.dumps(strict_json.loads(data)) == data
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b'{"devices":[],"devices":[]}', "'devices' twice"),
+        (b'{"a":{"b":1,"\\u0062":2}}', "'b' twice"),
+        (b'{"a":NaN}', "NaN"),
+        (b'{"a":Infinity}', "Infinity"),
+        (b'{"a":-Infinity}', "-Infinity"),
+        (b'{"a":"\\ud800"}', "surrogate"),
+        (b'{"a":"\\uDFFF x"}', "surrogate"),
+        (b'{"\\ud83d":1}', "surrogate"),
+        (b'{"a":"\xff"}', "UTF-8 at byte 6"),
+        (b'{"a":"\xed\xa0\x80"}', "UTF-8"),
+        (b"\xef\xbb\xbf{}", "not JSON"),
+        (b"{}x", "after its end"),
+        (b"{}{}", "after its end"),
+        (b"{} \0", "after its end"),
+        (b"[]", "an array"),
+        (b'"x"', "a string"),
+        (b"null", "null"),
+        (b"1.5", "a number"),
+        (b"", "not JSON"),
+        (b" ", "not JSON"),
+        (b"{", "not JSON"),
+        (b'{"a":01}', "not JSON"),
+        (b'{"a":+1}', "not JSON"),
+        (b'{"a":1.}', "not JSON"),
+        (b'{"a":"\x01"}', "not JSON"),
+        (b"{'a':1}", "not JSON"),
+        (b'{"a":1,}', "not JSON"),
+        (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "deeper than 200"),
+        (b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "deeper than 200"),
+        (b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", "deeper than 200"),
+        (b'{"a":"' + b"x" * (16 << 20) + b'"}', "bytes long"),
+    ],
+    ids=lambda part: part[:20] if isinstance(part, bytes) else part,
+)
+def test_what_could_be_read_in_two_ways_is_refused(data, what):
+    with pytest.raises(strict_json.JSONError, match=what):
+        strict_json.loads(data)
+
+
+def test_two_hundred_levels_are_read():
+    data = b'{"a":' + b"[" * 199 + b"]" * 199 + b"}"
+    assert strict_json.dumps(strict_json.loads(data)) == data
+
+
+def test_a_surrogate_pair_is_one_letter():
+    assert strict_json.loads(b'{"a":"\\ud83d\\ude00"}') == {"a": "\N{GRINNING FACE}"}
+
+
+WITHOUT_C = """
+import sys
+sys.modules["_json"] = None
+sys.path.insert(0, sys.argv[1])
+from nvproxy_wrapper import strict_json
+for line in sys.stdin.buffer:
+    try:
+        print(strict_json.dumps(strict_json.loads(line.rstrip(b"\\n"))).decode())
+    except strict_json.JSONError:
+        print("refused")
+"""
+
+
+def test_without_the_c_scanner_the_answers_are_the_same():
+    lines = [captured.path.read_bytes() for captured in CAPTURED[::10]]
+    lines += [
+        b'{"a":[1.10,-0,1e400,{"x":"\\u00e9"}],"b":[]}',
+        b'{"a":1,"a":2}',
+        b'{"a":NaN}',
+        b"{",
+        b"[]",
+        b'{"a":"\\ud800"}',
+    ]
+    result = subprocess.run(
+        [sys.executable, "-IS", "-c", WITHOUT_C, str(Path.cwd())],
+        input=b"\n".join(lines),
+        capture_output=True,
+        check=True,
+    )
+    expected = []
+    for line in lines:
+        try:
+            expected.append(strict_json.dumps(strict_json.loads(line)))
+        except strict_json.JSONError:
+            expected.append(b"refused")
+    assert result.stdout.splitlines() == expected
+
+
+def test_where_nobody_has_imported_json_broken_input_is_refused_too():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from nvproxy_wrapper import strict_json\n"
+        "assert 'json' not in sys.modules\n"
+        "try: strict_json.loads(b'{')\n"
+        "except strict_json.JSONError: print('refused')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-IS", "-c", code, str(Path.cwd())], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "refused\n"
