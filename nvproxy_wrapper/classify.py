@@ -92,14 +92,15 @@ class Facts:
         self.request_conflict = ""
         self.requested: Request = None
         self.has_hooks = bool(others)
-        self.is_rewritten = parts.annotations.get(NVPROXY) == "true" and asked == ["void"]
+        is_answered = asked == ["void"] or not parts.has_process
+        self.is_rewritten = parts.annotations.get(NVPROXY) == "true" and is_answered
         self.toolkit_made_devices = (
             self.has_hooks or _has_toolkit_mounts(parts) or (len(asked) > 1 and asked[-1] == "void")
         )
 
         if devices.CONTROL in nodes:
             self.gpu_requested = True
-            self._read_request(parts, asked[:1])
+            self._read_request(parts, _without_answer(asked))
             if asked in ([], ["void"]) and self.requested is None and not self.is_rewritten:
                 self.requested = self._request_of_legacy_image(parts.env)
             self.spec_class, why = _class_of_listed(legacy, others, nodes, self, toolkit_mode)
@@ -111,7 +112,7 @@ class Facts:
             self.spec_class = "legacy"
         elif nodes or found:
             self.gpu_requested = True
-            self._read_request(parts, asked[:1])
+            self._read_request(parts, _without_answer(asked))
             self.spec_class = "mixed"
             self.problem = f"{self.evidence[0]}, and {devices.CONTROL} is not listed"
         else:
@@ -121,7 +122,9 @@ class Facts:
             self.evidence.insert(0, "No hook and no device node of NVIDIA's is in the spec")
 
     def _read_request(self, parts: Parts, asked: list[str], *, with_volume_mounts: bool = True) -> None:
-        in_env = gpus.parse_visible_devices(asked[0]) if asked else None
+        in_env, clash = gpus.least_of([gpus.parse_visible_devices(value) for value in asked])
+        if clash:
+            self.request_conflict = f"{VISIBLE_DEVICES} is given more than once, and asks for {clash}"
         in_mounts = gpus.volume_mount_request(parts.mounts) if with_volume_mounts else None
         self.requested = in_env
         if in_mounts is None or in_mounts == in_env:
@@ -144,6 +147,15 @@ class Facts:
             "CUDA_VERSION is set and NVIDIA_REQUIRE_CUDA is not: the toolkit takes that for all"
         )
         return "all"
+
+
+def _without_answer(asked: list[str]) -> list[str]:
+    """The values that ask, without the `void` that the toolkit appends from 1.15 on as its answer.
+
+    All of them count, and not the first alone: `docker run --gpus device=1` appends its value to the one of
+    the image, which is `all` in NVIDIA's own (moby, daemon/nvidia_linux.go), and the image's must not win.
+    """
+    return asked[:-1] if len(asked) > 1 and asked[-1] == "void" else asked
 
 
 def _class_of_listed(

@@ -35,6 +35,25 @@ def parse_visible_devices(value: str) -> Request:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def least_of(requests: list[Request]) -> tuple[Request, str]:
+    """What several requests together ask for: of all and less, the less.
+
+    Returns:
+        The request, and "" or half a sentence on two that ask for different GPUs.
+    """
+    if not requests:
+        return None, ""
+    least = requests[0]
+    for request in requests[1:]:
+        if request in ("all", least):
+            continue
+        if least == "all" or request in (None, "none"):
+            least = request
+        elif least not in (None, "none"):
+            return least, f"{', '.join(least)}, then {', '.join(request or [])}"
+    return least, ""
+
+
 def volume_mount_request(mounts: list[dict[str, Any]]) -> Request:
     """What the mounts of /dev/null under `VOLUME_MOUNT_ROOT` ask for.
 

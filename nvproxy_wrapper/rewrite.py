@@ -177,12 +177,13 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
         environment.void(draft)
         hooks.drop_legacy(draft)
     hooks.allow(draft)
+    # Before hooks.emulate: a bind that goes must not keep a link from being made in its place.
+    mounts.drop_sockets(draft)
     _emulate_hooks(draft)
     devices.scope(draft)
     devices.drop_dead(draft)
     devices.fill_mode(draft)
     devices.check_exist(draft)
-    mounts.drop_sockets(draft)
     drop_overrides(draft, keep_nvproxy=True)
     enable_nvproxy(draft, "annotation.nvproxy", "runsc keeps it for the calls that follow this one")
 

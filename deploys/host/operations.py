@@ -22,7 +22,6 @@ from deploys.model.plan import (
     Refusal,
     Step,
     applied_after,
-    desired_files,
     driver_refusal,
     file_change,
     removal_of_runtime,
@@ -271,6 +270,10 @@ def engine_task(change: EngineChange) -> dict[str, Any]:
 @operation()
 def recorded(run: HostRun) -> Commands:
     """Write down what this host has now, and clear the staging directory away."""
+    if run.plan.refusals:
+        # Also asked of a host that was refused, where pyinfra only finds out what it would do.
+        host.noop("this host was refused")
+        return
     if run.gvisor is None:
         yield _fail([f"{paths.APPLIED} is not written: the installed release is not known. Run again."])
         return
@@ -328,13 +331,10 @@ def removed(run: HostRun) -> Commands:
 
 def _removal_task(run: HostRun, applied: Applied, before: Before) -> dict[str, Any]:
     there = [name for name in TOOLKIT_PACKAGES if name in run.snapshot.packages]
-    ours = desired_files(run.settings, run.snapshot, run.sources, run.probe)
     return {
         "held": there,
         "packages": [name for name in there if name not in before.packages],
-        "files": sorted(
-            {*applied.files, *(file.path for file in ours), paths.WRAPPER_SETTINGS} - {paths.DAEMON_JSON}
-        ),
+        "files": sorted({*applied.files, *paths.MANAGED_FILES} - {paths.DAEMON_JSON}),
         "links": [paths.GVISOR_CURRENT, paths.WRAPPER_CURRENT],
         "directories": [*applied.directories, *run.snapshot.trees, paths.STATE_DIR],
         "parents": [

@@ -22,21 +22,7 @@ if TYPE_CHECKING:
 _PROGRAM = "snapshot_probe"
 _SECONDS = 120
 _TASK = {
-    "files": [
-        paths.MODULES_LOAD,
-        paths.APT_KEYRING,
-        paths.APT_SOURCE,
-        paths.LAUNCHER,
-        paths.ADMIN_COMMAND,
-        paths.WRAPPER_SETTINGS,
-        paths.WRAPPER_LOGROTATE,
-        paths.DEVICES_CSV,
-        paths.DRIVERS_CSV,
-        paths.TOOLKIT_CONFIG,
-        paths.DAEMON_JSON,
-        paths.APPLIED,
-        paths.BEFORE,
-    ],
+    "files": [*paths.MANAGED_FILES, paths.APPLIED, paths.BEFORE],
     "links": [paths.GVISOR_CURRENT, paths.WRAPPER_CURRENT],
     "directories": [paths.DECISION_LOG_DIR],
     "packages": list(TOOLKIT_PACKAGES),

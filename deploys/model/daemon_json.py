@@ -26,6 +26,8 @@ def parse(text: str) -> dict[str, Any]:
         raise DaemonJsonError(
             f"it is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
         ) from None
+    except RecursionError:
+        raise DaemonJsonError("it is nested too deeply") from None
     except UnicodeEncodeError:
         raise DaemonJsonError("it holds half of a surrogate pair") from None
     if not isinstance(value, dict):

@@ -284,7 +284,7 @@ def _engine(what: Verification, answer: Answer) -> Check:
         try:
             entry = json.loads(outcome.out).get(name) or {}
             seen = f"{name}: {entry.get('path') or entry.get('runtimeType') or 'not loaded'}"
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             verdict = _Verdict(State.UNKNOWN, f"docker info gave no JSON object: {outcome.out[:200]!r}")
     if seen is not None and seen != expected:
         verdict = _Verdict(

@@ -39,3 +39,18 @@ DAEMON_JSON = "/etc/docker/daemon.json"
 MODULES_LOAD = "/etc/modules-load.d/nvproxy-fleet.conf"
 
 PROC_DRIVER = "/proc/driver/nvidia"
+
+# Every file outside of the versioned directories that a run writes.
+MANAGED_FILES = (
+    MODULES_LOAD,
+    APT_KEYRING,
+    APT_SOURCE,
+    LAUNCHER,
+    ADMIN_COMMAND,
+    WRAPPER_SETTINGS,
+    WRAPPER_LOGROTATE,
+    DEVICES_CSV,
+    DRIVERS_CSV,
+    TOOLKIT_CONFIG,
+    DAEMON_JSON,
+)

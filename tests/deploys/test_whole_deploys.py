@@ -330,7 +330,6 @@ def test_a_dry_run_only_looks_whatever_the_hosts_are_like(tmp_path, deploy):
     assert set(run.commands) == set(hosts)
 
 
-@pytest.mark.xfail(strict=True, reason="D23: `recorded` raises in Prepare, and the whole fleet stops")
 def test_a_dry_run_goes_on_past_a_host_whose_daemon_json_is_broken(tmp_path):
     hosts = {"good": answers(LAB_HOST), "bad": broken(paths.DAEMON_JSON, "{,}")}
     run = pyinfra(tmp_path, "site", hosts, "--dry")
@@ -396,7 +395,6 @@ def test_a_host_that_cannot_be_left_now_stops_alone(removing, host, count, sente
     assert sentence in removing.lines_of(host)
 
 
-@pytest.mark.xfail(strict=True, reason="D20: the paths of what is removed are asked for with their texts")
 def test_a_host_whose_docker_is_gone_can_be_left(tmp_path):
     record = changed(CONVERGED, "files", paths.DAEMON_JSON, value=file_record("{,}"))
     record["engine"].update(client=None, daemon=None, running=False)

@@ -32,7 +32,7 @@ MAX_LINKS = 40
 
 
 class Stopped(Exception):  # noqa: N818 - an order, not a fault
-    """The program was told to end by a signal; it cleans up on its way out."""
+    """A signal told the program to end. Not a Fault: after some of those it goes on."""
 
 
 class Finished(NamedTuple):

@@ -139,21 +139,23 @@ def connection() -> str:
 
 def parent_of(pid: str) -> str:
     """The process id of a process's parent; 0 where it is gone."""
-    return identity_fields(pid)[1]
+    fields = identity_fields(pid)
+    return fields[1] if fields else "0"
 
 
 def identity(pid: str) -> str:
-    """A process by its id and start time; an id alone may come to mean another process."""
-    return f"{pid} {identity_fields(pid)[19]}"
+    """A process by its id and start time, as an id alone may come to mean another; "" where it is gone."""
+    fields = identity_fields(pid)
+    return f"{pid} {fields[19]}" if fields else ""
 
 
 def identity_fields(pid: str) -> list[str]:
-    """The fields of `/proc/<pid>/stat` behind the name, which may hold anything: state, parent and so on."""
+    """The fields of `/proc/<pid>/stat` behind the name, which may hold anything; none where it is gone."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()
     except (OSError, ValueError):
-        return ["gone"] + ["0"] * 50
+        return []
 
 
 def digest(path: str) -> str:

@@ -145,7 +145,8 @@ def engine() -> dict[str, Any]:
     try:
         info = json.loads(out)
     except ValueError:
-        info = {}
+        info = None
+    info = info if isinstance(info, dict) else {}
     if status == 0 and info.get("ServerVersion"):
         answer["running"] = True
         answer["version"] = info["ServerVersion"]
@@ -154,6 +155,7 @@ def engine() -> dict[str, Any]:
         answer["runtimes"] = {
             name: runtime.get("path") or runtime.get("runtimeType") or ""
             for name, runtime in (info.get("Runtimes") or {}).items()
+            if isinstance(runtime, dict)
         }
     else:
         errors = info.get("ServerErrors") or [err.strip() or out.strip() or "no answer"]

@@ -275,10 +275,22 @@ def test_a_hook_named_nvidia_ctk_in_tmp_does_not_reach_runsc(wrapper, path):
     assert call.status == 0 or "hooks.allow" in call.stderr
 
 
-def test_visible_devices_given_five_times_are_one_void(wrapper):
+def test_visible_devices_given_five_times_with_different_gpus_are_refused(wrapper):
     def repeat(spec):
         for value in ("all", "0,1", "void", "all"):
             spec["process"]["env"].append(f"NVIDIA_VISIBLE_DEVICES={value}")
+
+    bundle = wrapper.bundle("b", changed(CSV, repeat))
+    call = create(wrapper, bundle)
+    assert call.runsc is None
+    assert "devices.scope" in call.stderr
+
+
+def test_visible_devices_given_five_times_are_one_void(wrapper):
+    def repeat(spec):
+        for value in ("all", "0", "all", "void"):
+            spec["process"]["env"].append(f"NVIDIA_VISIBLE_DEVICES={value}")
+        spec["process"]["env"].remove("NVIDIA_VISIBLE_DEVICES=void")
 
     bundle = wrapper.bundle("b", changed(CSV, repeat))
     call = create(wrapper, bundle)

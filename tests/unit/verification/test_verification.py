@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deploys.model.checks import State, Subject
 from deploys.model.sight import Sight
-from deploys.model.verification import ContainerRun, Verification, task, verification
+from deploys.model.verification import ContainerRun, Verification, expected_sight, task, verification
 from tests.deploys.example_hosts import settings
 from tests.unit.verification.lab_hosts import host, uuid
 
@@ -85,6 +85,13 @@ def test_where_the_driver_tells_no_minor_nothing_is_expected_of_that_gpu():
     assert run(what, "docker.gpu-1").expected is None
     assert run(what, "docker.all").expected is None
     assert run(what, "docker.gpu-0").expected is not None
+
+
+@pytest.mark.parametrize("gone", ["minor", "uuid"])
+def test_a_minor_without_a_uuid_and_a_uuid_without_a_minor_tell_nothing(gone):
+    gpu = host([0]).gpus[0]
+    assert expected_sight([gpu], gvisor=True) is not None
+    assert expected_sight([gpu.model_copy(update={gone: None})], gvisor=True) is None
 
 
 def test_the_operators_own_image_asks_for_nothing_by_the_value_void():

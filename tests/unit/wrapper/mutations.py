@@ -289,7 +289,7 @@ def build(drawn: tuple[dict[str, Any], list[tuple[str, Any]]]) -> dict[str, Any]
     for name, value in mutations:
         try:
             _WAYS[name](spec, copy.deepcopy(value))
-        except (KeyError, IndexError, TypeError, AttributeError):
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError):
             continue  # An earlier mutation took away what this one changes.
     return spec
 

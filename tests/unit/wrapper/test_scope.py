@@ -151,8 +151,8 @@ def test_a_csv_spec_that_says_nothing_of_what_was_asked_is_refused(host):
         assert judge(asking(captured(CSV_ALL), *values), host).refusal.rule == "devices.scope"
 
 
-def test_the_first_value_counts_and_one_void_is_left(host):
-    decision = judge(csv("1", "all", "0", "2"), host)
+def test_one_void_is_left_of_several_values(host):
+    decision = judge(csv("1", "all", "1", "all"), host)
     assert decision.gpus == [1]
     env = decision.spec["process"]["env"]
     assert [entry for entry in env if "VISIBLE" in entry] == ["NVIDIA_VISIBLE_DEVICES=void"]
@@ -201,3 +201,26 @@ def test_the_cgroup_rules_are_narrowed_along(host):
     rules = made["linux"]["resources"]["devices"]
     assert {rule["minor"] for rule in rules if rule.get("major") == 195} == {1, 255}
     assert len([rule for rule in rules if rule.get("major") != 195]) == 9
+
+
+@pytest.mark.parametrize(
+    ("values", "gpus"),
+    [
+        (("all", "1"), [1]),
+        (("1", "all"), [1]),
+        (("all", "all"), [0, 1, 2, 3]),
+        (("0,2", "all", "0,2"), [0, 2]),
+        (("all", "none"), []),
+        (("1", "none", "all"), []),
+    ],
+)
+def test_of_several_values_the_one_that_asks_for_less_counts(values, gpus, host):
+    """`docker run --gpus device=1` appends to the `all` of NVIDIA's images: seen with the shim 1.17.8."""
+    decision = judge(csv(*values), host)
+    assert decision.refusal is None
+    assert decision.gpus == gpus
+
+
+@pytest.mark.parametrize("values", [("0", "1"), ("all", "0", "1"), ("all", "")])
+def test_values_that_ask_for_different_gpus_are_refused(values, host):
+    assert judge(csv(*values), host).refusal.rule == "devices.scope"
