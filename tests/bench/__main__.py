@@ -246,9 +246,9 @@ def report(measured: dict[str, list[float]], counted: dict[str, int], rounds: in
         f"{Path('/bin/sh').resolve().name}; load average at the end {os.getloadavg()[0]:.1f}"
     )
     method = (
-        f"Written by `make bench` (tests/bench). Each kind of call took its turn in each of {rounds} rounds of one"
-        " run, with /bin/true in the place of runsc, the bundle on a tmpfs, as /run is, and the calls scheduled"
-        " before everything else (SCHED_FIFO)."
+        f"Written by `make bench` (tests/bench). Each kind of call took its turn in {rounds} rounds of"
+        " one run, with /bin/true in the place of runsc, the bundle on a tmpfs, as /run is, and the calls"
+        " scheduled before everything else (SCHED_FIFO)."
     )
     budgets = [budget.row(measured) for budget in BUDGETS]
     parts = [

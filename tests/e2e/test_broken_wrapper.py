@@ -78,7 +78,7 @@ def test_a_gpu_container_is_refused_with_a_sentence_that_docker_shows(docker, br
 
 def test_a_plain_container_runs_in_gvisor_or_not_at_all(docker, broken):
     _, plain_runs = broken
-    done = docker("gpu-a", {"NVIDIA_VISIBLE_DEVICES": "void"}, "dmesg; echo started", check=False)
+    done = docker("gpu-a", {}, "dmesg; echo started", check=False)
     if plain_runs:
         assert done.returncode == 0, done.stderr
     if "started" in done.stdout:

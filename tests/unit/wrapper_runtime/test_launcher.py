@@ -126,6 +126,17 @@ def test_a_linked_spec_goes_to_python(way):
     assert way.take("create", "--bundle", str(bundle), "abc") == "python"
 
 
+@pytest.mark.parametrize("grep", ["/nonexistent/grep", "/bin/false --", "exit_two"])
+def test_a_grep_that_gives_no_clear_no_sends_to_python(tmp_path, grep):
+    """1 alone means that there is no such line; /bin/false says so, and shows that the way can be told."""
+    if grep == "exit_two":
+        grep = str(tmp_path / "grep")
+        (tmp_path / "grep").write_text("#!/bin/sh\nexit 2\n")
+        (tmp_path / "grep").chmod(0o755)
+    expected = "runsc" if "false" in grep else "python"
+    assert Way(tmp_path, ["/bin/sh"], grep).take("create", "--bundle", "../plain", "abc") == expected
+
+
 def test_arguments_reach_runsc_and_python_letter_by_letter(way):
     arguments = ["--log", "a b", "--root=*", "create", "--bundle", "../gpu", "it's", '"$x"']
     first, *rest = way.lines(*arguments)
