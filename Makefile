@@ -11,7 +11,7 @@ help: ## what can be made
 
 demo: .venv/ready ## two real hosts in a lab, converged and verified
 	$(LAB) up
-	.venv/bin/pyinfra -y inventories/lab.py deploys/site.py
+	.venv/bin/pyinfra -y inventories/lab.py deploys/site.py --limit gpu-a --limit gpu-b
 
 demo-down: .venv/ready ## take the lab down again
 	$(LAB) down
@@ -29,6 +29,12 @@ lint: .venv/ready ## ruff and mypy
 
 bench: .venv/ready ## the wrapper's cost, as ratios to its budgets, into docs/benchmarks.md
 	$(RUN) -m tests.bench
+
+docs: .venv/ready ## the pages that are made from the code
+	$(RUN) docs/make_reference.py
+
+matrix: .venv/ready ## every mode, toolkit and runsc, into docs/compatibility.md (half an hour)
+	$(RUN) -m tests.matrix
 
 clean: ## what make made here; the lab's cache stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build reports

@@ -10,13 +10,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pydantic_core import PydanticUndefined
 
 from deploys.model.settings import Settings
+from nvproxy_wrapper import catalogue
 
 DOCS = Path(__file__).parent
 
 _SETTINGS_HEAD = """# Settings
 
 Every setting of a host, as an inventory or `group_data/` may give it. All are checked for all hosts
-before any host is touched; an unknown name stops the run. Made by `make docs`, from `deploys/model/settings.py`.
+before any host is touched; an unknown name stops the run. Made by `make docs`.
 
 | setting | what it must be | default |
 |---|---|---|
@@ -45,7 +46,7 @@ def plain(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-PAGES = {"settings.md": settings_page}
+PAGES = {"settings.md": settings_page, "wrapper.md": catalogue.markdown}
 
 
 def main() -> None:

@@ -49,13 +49,12 @@ def check(draft: Draft) -> None:
         if not is_nvidia(device):
             continue
         numbers = (device.get("type"), device.get("major"), device.get("minor"))
-        shown = f"{numbers[0]} {numbers[1]}:{numbers[2]}"
         if not is_absolute_path(path):
             raise _not_that_node(path, "which is no plain path")
         if not _are_numbers_of(path, numbers):
-            raise _not_that_node(path, f"as {shown}, which is another device")
+            raise _not_that_node(path, f"as {_shown(numbers)}, which is another device")
         if seen.setdefault(path, numbers) != numbers:
-            raise _not_that_node(path, f"twice, as {' '.join(map(str, seen[path]))} and as {shown}")
+            raise _not_that_node(path, f"twice, as {_shown(seen[path])} and as {_shown(numbers)}")
 
 
 def scope(draft: Draft) -> None:
@@ -179,6 +178,10 @@ def _are_numbers_of(path: str, numbers: tuple[Any, ...]) -> bool:
     if number is not None:
         return numbers == ("c", _NVIDIA_MAJOR, number) and path == f"{_PREFIX}{number}"
     return True
+
+
+def _shown(numbers: tuple[Any, ...]) -> str:
+    return f"{numbers[0]} {numbers[1]}:{numbers[2]}"
 
 
 def _not_that_node(path: str, how: str) -> Refusal:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pyinfra import host
 from pyinfra.api import FunctionCommand, StringCommand, operation
 
-from deploys.host.remote_program import JsonCommand, RemoteProgram
+from deploys.host.remote_program import JsonCommand, RemoteProgram, printable
 from deploys.model import paths
 from deploys.model.applied import Applied, Before, RuntimeProbe
 from deploys.model.plan import (
@@ -54,7 +54,7 @@ STAGED_PACKAGES = f"{paths.STAGING_DIR}/apt"
 
 def _say_and_fail(state: State, host: Host, sentences: Sequence[str]) -> bool:  # noqa: ARG001 - pyinfra's signature
     for sentence in sentences:
-        host.log_styled(sentence, fg="red")
+        host.log_styled(printable(sentence), fg="red")
     return False
 
 
@@ -110,7 +110,7 @@ def remembered(run: HostRun) -> Commands:
         host.noop("it is written down, or nothing will be changed")
         return
     text = Before.of(run.snapshot).text()
-    yield put_files([FileChange(paths.BEFORE, text, 0o644, "not there", original=False)])
+    yield put_files([FileChange(paths.BEFORE, text, 0o600, "not there", original=False)])
 
 
 @operation()
@@ -258,6 +258,7 @@ def engine_task(change: EngineChange) -> dict[str, Any]:
     return {
         "path": paths.DAEMON_JSON,
         "text": change.file.text if change.file is not None else None,
+        "seen": change.seen,
         "original": bool(change.file is not None and change.file.original),
         "backup": paths.BACKUP_DIR,
         "runtime": change.runtime,

@@ -108,6 +108,11 @@ def answer(output: list[str]) -> dict[str, Any]:
     }
 
 
+def printable(text: str) -> str:
+    """A host's words for the operator's terminal: its control characters could make that lie."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+
+
 class JsonCommand(StringCommand):
     """A pyinfra command that prints one JSON object and keeps it in `result`.
 
@@ -127,7 +132,7 @@ class JsonCommand(StringCommand):
         if error is None and status:
             return True, output
         said = output.stderr.strip()[-500:]
-        host.log_styled(f"{error or 'the command failed'}{': ' + said if said else ''}", fg="red")
+        host.log_styled(printable(f"{error or 'the command failed'}{': ' + said if said else ''}"), fg="red")
         # Nothing of the output: pyinfra prints a failed command's output, and the sentence has just been
         # said.
         return False, type(output)([])

@@ -97,7 +97,7 @@ _KNOWN = (
         "Start it (systemctl start docker); 'journalctl -u docker' tells why it ended.",
     ),
     (
-        r"Unable to find image|No such image|pull access denied|manifest unknown",
+        r"docker pull failed|Unable to find image|No such image|pull access denied|manifest unknown",
         "the image is not on the host and could not be pulled",
         "Leave verify_image out, or name an image that the host has.",
     ),

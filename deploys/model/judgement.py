@@ -74,6 +74,9 @@ class Answer(BaseModel):
             return cls(error=f"the host's answer has {first['input']!r} at {where}: {first['msg']}")
 
 
+_NOTHING_TOLD = "the host told nothing about it"
+
+
 @dataclass(frozen=True)
 class _Verdict:
     state: State
@@ -83,6 +86,8 @@ class _Verdict:
 
 def judge(host: str, what: Verification, answer: Answer) -> HostResult:
     """The result of a host out of its answer."""
+    if answer.error is not None and not answer.commands:
+        return HostResult(host, versions(what), why=answer.error)
     kernel = what.snapshot.os.kernel
     printed = {name: sight.read(outcome.out, kernel) for name, outcome in answer.runs.items()}
     # Where a container under runc shows gVisor too, the host itself is in gVisor: nothing is proven.
@@ -95,6 +100,7 @@ def judge(host: str, what: Verification, answer: Answer) -> HostResult:
         _engine(what, answer),
         _chain(answer),
         _driver(what, answer),
+        *_cut_short(answer),
         *(
             _container(run, answer, printed.get(run.id), proof=proof, errors=_all_errors(what, answer, run))
             for run in what.runs
@@ -107,6 +113,16 @@ def judge(host: str, what: Verification, answer: Answer) -> HostResult:
         versions=versions(what),
         stand_ins=_stand_ins(answer),
         checks=tuple(sorted(checks, key=lambda check: order.index(check.subject))),
+    )
+
+
+def _cut_short(answer: Answer) -> tuple[Check, ...]:
+    """A check of its own for an answer that is not complete: what is missing may be just the removal."""
+    if answer.error is None:
+        return ()
+    asked = "the verification"
+    return (
+        Check("host.verification", Subject.HOST, asked, State.UNKNOWN, expected="it ends", why=answer.error),
     )
 
 
@@ -152,15 +168,17 @@ def _container(
 ) -> Check:
     outcome = answer.runs.get(run.id)
     if outcome is None or printed is None:
-        verdict = _Verdict(State.UNKNOWN, answer.error or "the host told nothing about this container")
-        return Check(run.id, run.subject, run.asked, verdict.state, None, run.expected, verdict.why)
+        return Check(run.id, run.subject, run.asked, State.UNKNOWN, None, run.expected, _NOTHING_TOLD)
     verdict = (
         _not_run(outcome)
         or _not_ended(outcome, printed, errors)
-        or _wrong(run, outcome, printed)
+        or _wrong(run, printed)
         or _not_told(run, printed.sight, proof=proof)
         or _Verdict(State.PASSED)
     )
+    if outcome.left_behind is not None:
+        reasons = [reason for reason in (verdict.why, outcome.left_behind) if reason]
+        verdict = _Verdict(State.FAILED, "; ".join(reasons), verdict.next)
     return Check(
         run.id,
         run.subject,
@@ -195,7 +213,7 @@ def _not_ended(outcome: Outcome, printed: Printed, errors: str) -> _Verdict | No
     )
 
 
-def _wrong(run: ContainerRun, outcome: Outcome, printed: Printed) -> _Verdict | None:
+def _wrong(run: ContainerRun, printed: Printed) -> _Verdict | None:
     """What a container shows that it must not, or does not show that it must."""
     if run.expected is None:
         return None
@@ -209,7 +227,6 @@ def _wrong(run: ContainerRun, outcome: Outcome, printed: Printed) -> _Verdict | 
     lacking = _lacking(seen, expected)
     reasons += lacking
     reasons += printed.complaints if lacking and expected.gpus else ()
-    reasons += [outcome.left_behind] if outcome.left_behind is not None else []
     if not reasons:
         return None
     return _Verdict(State.FAILED, "; ".join(reasons), _remedy(run, outside=outside, extra=extra))
@@ -279,7 +296,7 @@ def _engine(what: Verification, answer: Answer) -> Check:
     name = what.settings.runtime_name
     expected = f"{name}: {paths.SHIM}"
     outcome = answer.commands.get("engine")
-    seen, verdict = None, _no_answer(outcome, answer)
+    seen, verdict = None, _no_answer(outcome)
     if outcome is not None and verdict is None:
         try:
             entry = json.loads(outcome.out).get(name) or {}
@@ -310,7 +327,7 @@ class _Findings(BaseModel):
 
 def _chain(answer: Answer) -> Check:
     outcome = answer.commands.get("chain")
-    verdict, seen = _no_answer(outcome, answer, statuses=(0, 1, 2)), None
+    verdict, seen = _no_answer(outcome, statuses=(0, 1, 2)), None
     if outcome is not None and verdict is None:
         try:
             found = _Findings.model_validate_json(outcome.out).findings
@@ -330,7 +347,7 @@ def _chain(answer: Answer) -> Check:
 def _driver(what: Verification, answer: Answer) -> Check:
     settings, version = what.settings, what.snapshot.driver.version
     outcome = answer.commands.get("drivers")
-    verdict = _no_answer(outcome, answer)
+    verdict = _no_answer(outcome)
     if version is None:
         verdict = _Verdict(State.FAILED, "no NVIDIA driver is loaded", "Install it, or 'modprobe nvidia'.")
     elif outcome is not None and verdict is None:
@@ -345,10 +362,10 @@ def _driver(what: Verification, answer: Answer) -> Check:
     return _host_check("host.driver", "the NVIDIA driver", verdict, version, expected)
 
 
-def _no_answer(outcome: Outcome | None, answer: Answer, statuses: Sequence[int] = (0,)) -> _Verdict | None:
+def _no_answer(outcome: Outcome | None, statuses: Sequence[int] = (0,)) -> _Verdict | None:
     """Why a command tells nothing, or None where it does."""
     if outcome is None:
-        return _Verdict(State.UNKNOWN, answer.error or "the host told nothing about it")
+        return _Verdict(State.UNKNOWN, _NOTHING_TOLD)
     if outcome.code in statuses:
         return None
     late = f"no answer within {SECONDS_EACH} s" if outcome.timed_out else None

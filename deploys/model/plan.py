@@ -115,10 +115,12 @@ class WrapperChange:
 class EngineChange:
     """Docker's configuration to write, or (without `file`) only to load again.
 
-    Afterwards the daemon must have the runtime at `runtime_path`; at none where that is None.
+    `seen` is the sha256 of the file that the new text was made from. Afterwards the daemon must have the
+    runtime at `runtime_path`; at none where that is None.
     """
 
     file: FileChange | None
+    seen: str | None
     daemon: str
     can_validate: bool
     runtime: str
@@ -524,8 +526,10 @@ def _engine(settings: Settings, snapshot: HostSnapshot, file: FileChange | None)
         raise ValueError("a host without dockerd was not refused")
     why = file.why if file is not None else f"dockerd has {loaded!r} loaded, not what the file says"
     name = settings.runtime_name
+    there = snapshot.files.get(paths.DAEMON_JSON)
+    seen = None if there is None else there.sha256
     return EngineChange(
-        file, engine.daemon, engine.can_validate, name, paths.SHIM, f"{paths.DAEMON_JSON}: {why}"
+        file, seen, engine.daemon, engine.can_validate, name, paths.SHIM, f"{paths.DAEMON_JSON}: {why}"
     )
 
 
@@ -560,7 +564,8 @@ def removal_of_runtime(
     if file is None and engine.runtimes.get(name) != paths.SHIM:
         return None
     path = (before.docker_runtimes.get(name) or {}).get("path")
-    return EngineChange(file, engine.daemon, engine.can_validate, name, path, paths.DAEMON_JSON)
+    seen = None if there is None else there.sha256
+    return EngineChange(file, seen, engine.daemon, engine.can_validate, name, path, paths.DAEMON_JSON)
 
 
 def file_change(snapshot: HostSnapshot, file: DesiredFile) -> FileChange | None:

@@ -6,6 +6,7 @@ The hosts are fake_inventory.py's; settings, snapshot, plan, steps and pyinfra i
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import subprocess
@@ -132,6 +133,7 @@ def pyinfra(
     return Run(done.returncode, done.stderr, json.loads(last[0]) if last else None, commands)
 
 
+OWN_DAEMON_JSON = '{"debug": true}'
 UNSUPPORTED = {"release": {"drivers": ["550.90.12"], "directory": "/staged"}}
 SITE_HOSTS = {
     "blank": answers(LAB_HOST),
@@ -146,6 +148,10 @@ SITE_HOSTS = {
     "probe-odd": answers(LAB_HOST, **{"nvproxy-wrapper probe": {"hooks_run": "perhaps"}}),
     "probe-dead": answers(LAB_HOST, **{"nvproxy-wrapper probe": {"exit": 124, "said": "Killed"}}),
     "engine-deaf": answers(LAB_HOST, docker_engine={"error": "it is deaf. The old one is back."}),
+    "old-package": answers(changed(CONVERGED, "packages", TOOLKIT_PACKAGES[0], value="1.17.8-1")),
+    "own-daemon-json": answers(
+        changed(LAB_HOST, "files", value={paths.DAEMON_JSON: file_record(OWN_DAEMON_JSON)})
+    ),
     "unverified": answers(CONVERGED, container_runs={"error": "the host gave no answer"}),
 }
 
@@ -254,7 +260,28 @@ def test_a_host_that_does_not_answer_is_not_touched(site):
 def test_the_others_go_on_and_the_run_says_that_some_failed(site):
     assert site.code == 1
     failed = {name.removeprefix("@fake/") for name in site.json["results"]["failed_hosts"]}
-    assert failed == set(SITE_HOSTS) - {"blank", "converged"}
+    assert failed == set(SITE_HOSTS) - {"blank", "converged", "old-package", "own-daemon-json"}
+
+
+def test_a_drift_of_one_package_takes_what_it_needs_and_leaves_nothing_staged(site):
+    # config.toml is among it: the packages' own installation script writes it anew.
+    assert site.programs("old-package") == [
+        *("snapshot_probe", "stage", "install_packages", "put_files", "put_files", "container_runs")
+    ]
+    config, record = (entry["task"] for entry in site.commands["old-package"][3:5])
+    assert [file["path"] for file in config["files"]] == [paths.TOOLKIT_CONFIG]
+    assert record["remove"] == [paths.STAGING_DIR]
+
+
+def test_what_stands_in_daemon_json_goes_back_there(site):
+    task = next(e["task"] for e in site.commands["own-daemon-json"] if e["program"] == "docker_engine")
+    assert json.loads(task["text"]) == {"debug": True, "runtimes": {"nvidia": {"path": paths.SHIM}}}
+    assert task["original"] is True
+
+
+def test_docker_is_told_which_daemon_json_the_new_one_was_made_from(site):
+    task = next(e["task"] for e in site.commands["own-daemon-json"] if e["program"] == "docker_engine")
+    assert hashlib.sha256(OWN_DAEMON_JSON.encode()).hexdigest() in json.dumps(task)
 
 
 def test_nobody_is_shown_a_trace(site):

@@ -53,17 +53,26 @@ letters are explained [below](#what-is-wrong-there).
 
 {containers} containers in {minutes:.0f} minutes, on a machine with {cores} cores and Linux {kernel}. The
 hosts are Debian 12 with {gpus} GPUs, on which NVML's index {one} is the minor {other}. Stand-ins: the GPUs,
-their kernel driver, its libraries with NVML, and nvidia-container-cli; so no cell says anything about CUDA.
+their kernel driver, its libraries (NVML too), and nvidia-container-cli: no cell says anything about CUDA.
 
 | runsc | runs createContainer hooks | driver | further flags |
 |---|---|---|---|
 {releases}
 """
 
+# What was found out about a message, by runsc's debug logs (`python -m tests.matrix --debug`).
+_CAUSES = {
+    "containerManager.StartRoot": "a node without fileMode, at which runsc panics (before 20260223)",
+    'failure executing hook "/usr/bin/nvidia-ctk"': "the hook is disable-device-node-modification, "
+    "which needs a /proc that runsc's gofer has not",
+}
+
 _LEGEND = """\
 ## What is wrong there
 
 {outcomes}
+
+A node that gVisor cannot serve does no harm by itself: to open it fails.
 
 The host has all of NVIDIA's packages. Where only nvidia-container-toolkit-base is installed, a container for
 which nvidia-container-cli is called as well does not start: `failed to locate nvidia-container-cli in PATH`.
@@ -103,7 +112,7 @@ def markdown(wanted: Sequence[Cell], measurement: Measurement, circumstances: Ci
         releases="\n".join(_release_row(cell, measurement) for cell in _one_of_each_release(real)),
     )
     tables = [_table(mode, [cell for cell in wanted if cell.mode is mode], results, letters) for mode in Mode]
-    outcomes = "\n".join(f"- **{letter}**: {'; '.join(faults)}" for faults, letter in letters.items())
+    outcomes = "\n".join(f"- **{letter}**: {_told(faults)}" for faults, letter in letters.items())
     return "\n".join([head, *tables, _LEGEND.format(outcomes=outcomes)])
 
 
@@ -147,6 +156,12 @@ def _letters(outcomes: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
     counted = Counter(faults for faults in outcomes if faults)
     names = [*ascii_lowercase, *(f"{one}{two}" for one in ascii_lowercase for two in ascii_lowercase)]
     return dict(zip((faults for faults, _ in counted.most_common()), names, strict=False))
+
+
+def _told(faults: tuple[str, ...]) -> str:
+    text = "; ".join(faults)
+    causes = [cause for message, cause in _CAUSES.items() if message in text]
+    return f"{text} ({causes[0]})" if causes else text
 
 
 def _share(results: Mapping[tuple[Cell, Behind], Measured], real: Sequence[Cell], behind: Behind) -> str:

@@ -32,7 +32,7 @@ _REMOTE = Path(__file__).parents[2] / "deploys" / "host" / "remote"
 # Where nvidia-cdi-refresh has it, which comes with 1.18.0. It wins over /etc/cdi, and an older toolkit does
 # not know all hooks of one that a newer has left there: the hook ends with status 3, so the container fails.
 _CDI_SPECIFICATION = "/var/run/cdi/nvidia.yaml"
-_DEBUG_ARGS = ("--debug", "--debug-log=/var/log/nvproxy-matrix/%ID%/")
+_DEBUG_ARGS = ("--debug", "--debug-log=/var/log/nvproxy-matrix/")
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,14 @@ def test_the_document_has_the_wrapper_first_and_the_same_letter_for_the_same_fau
     assert max(map(len, text.splitlines())) < 200
 
 
+def test_a_message_whose_cause_is_known_is_explained():
+    wanted = list(cells(TOOLKIT_VERSIONS[-1:], GVISOR_RELEASES[-1:]))
+    message = 'does not start: failure executing hook "/usr/bin/nvidia-ctk", err: exit status 1'
+    outcomes = {(cell(Mode.JIT_CDI), Behind.ONE_LINE): (message,)}
+    text = markdown(wanted, measurement(wanted, outcomes), Circumstances("2026-01-02", 2, 3.0))
+    assert f"- **a**: {message} (the hook is disable-device-node-modification" in text
+
+
 def test_the_report_has_every_container():
     wanted = list(cells(TOOLKIT_VERSIONS[-1:], GVISOR_RELEASES[-1:]))
     report = as_json(measurement(wanted, {}), Circumstances("2026-01-02", 2, 3.0))

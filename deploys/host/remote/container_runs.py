@@ -369,13 +369,17 @@ def kill_processes_of(container: str) -> None:
 
     Not containerd's shim, which has the id among its arguments as well: it tidies up.
     """
-    doomed: set[str] = set()
     processes = {pid: process(pid) for pid in filter(str.isdigit, os.listdir("/proc"))}
-    for pid in sorted(processes, key=int):
-        parent, arguments = processes[pid]
-        own = container in arguments and "containerd-shim" not in arguments
-        if (own or parent in doomed) and pid != str(os.getpid()):
-            doomed.add(pid)
+    doomed = {
+        pid
+        for pid, (_, arguments) in processes.items()
+        if container in arguments and "containerd-shim" not in arguments
+    }
+    while True:
+        children = {pid for pid, (parent, _) in processes.items() if parent in doomed} - doomed
+        if not children:
+            break
+        doomed |= children
     for pid in doomed:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)

@@ -1,12 +1,14 @@
 """Give Docker its configuration: checked first, reloaded, read back, and put back where it was not taken.
 
-Task: `{"path", "text", "original", "backup", "runtime", "runtime_path", "daemon", "can_validate"}`. Answer:
-`{}`. A text of null means to reload only, "" to have no file; a runtime_path of null, that it must be gone.
+Task: `{"path", "text", "seen", "original", "backup", "runtime", "runtime_path", "daemon", "can_validate"}`.
+Answer: `{}`. A text of null means to reload only, "" to have no file; `seen` is the sha256 of the file that the
+text was made from, null for none; a runtime_path of null means that the runtime must be gone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import time
@@ -84,6 +86,8 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
             mode, owner = status.st_mode & 0o777, (status.st_uid, status.st_gid)
             with open(path, "rb") as file:
                 old = file.read()
+        if text is not None:
+            check_seen(path, old, task["seen"])
         new = old if text is None else text.encode() or None
         if new is not None and task["can_validate"]:
             candidate = path + ".nvproxy-fleet.candidate"
@@ -108,6 +112,16 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
         said = str(fault) if isinstance(fault, Fault) else f"{type(fault).__name__}: {fault}"
         return {"error": undo(path, old, mode, owner, said) if written else f"{said}."}
     return {}
+
+
+def check_seen(path: str, old: bytes | None, seen: str | None) -> None:
+    """The file must still be the one that the new text was made from.
+
+    Raises:
+        Fault: somebody has changed it meanwhile, and would lose that.
+    """
+    if seen != (None if old is None else hashlib.sha256(old).hexdigest()):
+        raise Fault(f"{path} was changed by somebody else while this run went on. Run again")
 
 
 def undo(path: str, old: bytes | None, mode: int, owner: tuple[int, int], said: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from typing import TYPE_CHECKING
@@ -112,6 +113,7 @@ class Docker:
             "backup": str(self.backup),
             "runtime": "nvidia",
             "runtime_path": runtime_path,
+            "seen": hashlib.sha256(self.path.read_bytes()).hexdigest() if self.path.exists() else None,
             "daemon": "dockerd",
             "can_validate": True,
             **others,

@@ -279,7 +279,10 @@ def test_nodes_are_named_by_minor_since_minors_are_not_in_the_order_of_the_gpus(
 
 
 def engine_change(file: FileChange | None, why: str) -> EngineChange:
-    return EngineChange(file, "/usr/sbin/dockerd", False, "nvidia", paths.SHIM, f"{paths.DAEMON_JSON}: {why}")
+    seen = CONVERGED.files[paths.DAEMON_JSON].sha256
+    return EngineChange(
+        file, seen, "/usr/sbin/dockerd", False, "nvidia", paths.SHIM, f"{paths.DAEMON_JSON}: {why}"
+    )
 
 
 @pytest.mark.parametrize("loaded", [None, "nvidia-container-runtime", "/usr/bin/runc"])

@@ -169,3 +169,15 @@ def test_the_original_is_kept_once_and_what_came_later_beside_it(docker):
     docker_engine.main(docker.task(NEW, original=False))
     assert previous.read_text() == json.dumps(json.loads(NEW))
     assert original.read_text() == OLD
+
+
+@pytest.mark.parametrize("meanwhile", [None, '{"debug": false}'])
+def test_what_somebody_else_writes_meanwhile_is_not_lost(docker, meanwhile):
+    docker.write(OLD)
+    task = docker.task(NEW)
+    if meanwhile is None:
+        docker.path.unlink()
+    else:
+        docker.write(meanwhile)
+    assert "was changed by somebody else" in docker_engine.main(task)["error"]
+    assert (docker.path.read_text() if docker.path.exists() else None) == meanwhile

@@ -315,6 +315,14 @@ def test_a_create_that_fails_is_not_started_and_its_log_is_told(stub):
     assert stub.calls == ["create", "delete"]
 
 
+def test_a_container_is_gone_before_the_next_one_is_made(stub):
+    (run,) = stub.task["runs"]
+    stub.task["runs"] = [run, {**run, "id": "second"}, {**run, "id": "third"}]
+    stub.shim(f"ls HOME/verify/runs | wc -l >>HOME/at_once; {SAYS_ALL}")
+    stub.answer()
+    assert (stub.home / "at_once").read_text().split() == ["1", "1", "1"]
+
+
 def test_when_the_time_for_all_is_over_the_rest_is_not_begun(stub):
     (run,) = stub.task["runs"]
     stub.shim("sleep 300")

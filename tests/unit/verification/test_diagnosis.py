@@ -52,6 +52,7 @@ DOCKER = (
             "systemctl start docker",
         ),
         ("docker: No such image: nvproxy-fleet/verify:1.", "image", "verify_image"),
+        ("docker pull failed: Error response from daemon: Get https://: no route", "image", "verify_image"),
         (
             "/usr/local/bin/nvproxy-wrapper: No such file or directory",
             "nvproxy-wrapper is not there",

@@ -174,7 +174,11 @@ def test_a_control_without_runc_is_skipped_with_the_reason():
 def test_what_could_not_be_removed_fails_the_check_that_started_it():
     found = answer("csv_2_gpus")
     found["runs"]["docker.all"]["left_behind"] = "the container x could not be removed"
-    assert check(judged("csv_2_gpus", found), "docker.all").state is State.FAILED
+    found["runs"]["bundle.all"].update(left_behind="y is still mounted", code=1, err="something")
+    result = judged("csv_2_gpus", found)
+    assert check(result, "docker.all").state is check(result, "bundle.all").state is State.FAILED
+    assert check(result, "docker.all").why == "the container x could not be removed"
+    assert check(result, "bundle.all").why == "did not start (status 1): something; y is still mounted"
 
 
 def test_where_the_control_is_in_gvisor_too_gvisor_is_not_proven():
@@ -203,10 +207,17 @@ def test_stand_ins_are_named_by_either_of_their_marks():
     assert judged("csv_2_gpus", found).stand_ins == ()
 
 
-def test_no_answer_is_unknown_with_its_reason_everywhere():
+def test_no_answer_is_no_verification_with_its_reason():
     result = judged("csv_2_gpus", {"error": "the connection broke"})
-    assert {check.state for check in result.checks} == {State.UNKNOWN}
-    assert {check.why for check in result.checks} == {"the connection broke"}
+    assert result.checks == ()
+    assert result.why == "the connection broke"
+    assert result.verdict is State.UNKNOWN
+
+
+def test_an_answer_that_was_cut_short_is_unknown_though_all_its_checks_pass():
+    result = judged("csv_2_gpus", {**sound("csv_2_gpus"), "error": "stopped while it tidied up"})
+    assert [check.id for check in result.checks if check.state is not State.PASSED] == ["host.verification"]
+    assert check(result, "host.verification").why == "stopped while it tidied up"
     assert result.verdict is State.UNKNOWN
 
 

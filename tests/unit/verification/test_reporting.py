@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -36,6 +37,9 @@ verify(run=SimpleNamespace(settings=wanted, looked=looked, plan=plan))
 """
 
 
+BROKEN = "the connection breaks"
+
+
 class Run:
     """One run of pyinfra over hosts with these answers, in an empty directory."""
 
@@ -43,7 +47,10 @@ class Run:
         lines = []
         for name, data in hosts.items():
             answer = data.pop("answer", None)
-            responses = {"container_runs": json.dumps(answer) if isinstance(answer, dict) else answer}
+            response = json.dumps(answer) if isinstance(answer, dict) else answer
+            responses = {
+                "container_runs": {"success": False, "stderr": "reset"} if answer is BROKEN else response
+            }
             values = {"fake_delay": 0, "fake_delay_jitter": 0, "fake_responses": responses, **data}
             lines.append(f"    ('@fake/{name}', {values!r}),")
         (directory / "inventory.py").write_text("hosts = [\n" + "\n".join(lines) + "\n]\n")
@@ -110,6 +117,14 @@ def test_when_every_host_fails_there_is_a_report_all_the_same(tmp_path):
     assert "@fake/a: 5 passed, 7 failed, 1 unknown" in run.screen
 
 
+def test_a_connection_that_breaks_on_the_last_host_left_is_reported_as_that(tmp_path):
+    run = Run(tmp_path, {"a": {"answer": BROKEN}}, "-y")
+    assert run.status == 1
+    assert run.verdicts == {"a": "unknown"}
+    assert "the host gave no answer" in run.report["hosts"]["@fake/a"]["why"]
+    assert "@fake/a: not verified: the host gave no answer" in run.screen
+
+
 def test_a_host_that_could_not_be_looked_at_is_unknown_with_the_reason(tmp_path):
     run = Run(tmp_path, {"a": dict(GOOD), "b": {"blind": True}}, "-y")
     assert run.status == 1
@@ -117,8 +132,12 @@ def test_a_host_that_could_not_be_looked_at_is_unknown_with_the_reason(tmp_path)
 
 
 def test_a_dry_run_starts_nothing_and_reports_nothing(tmp_path):
-    run = Run(tmp_path, {"a": dict(BAD)}, "--dry")
+    # -vv shows every command that is sent to a host.
+    assert "container_runs" in Run(tmp_path, {"a": dict(BAD)}, "-y", "-vv").screen
+    shutil.rmtree(tmp_path / "reports")
+    run = Run(tmp_path, {"a": dict(BAD)}, "--dry", "-vv")
     assert run.status == 0, run.screen
+    assert "container_runs" not in run.screen
     assert not (tmp_path / "reports").exists()
     assert "not verified" not in run.screen
 

@@ -29,10 +29,6 @@ def plugin(*more):
         {"path": "/dev/nvidia1", "type": "c", "major": 195},
         node("/dev/nvidiactl", 195, 254),
         node("/dev/nvidiactl", 1, 1),
-        node("/dev/nvidia-uvm", 195, 3),
-        node("/dev/nvidia-uvm", 1, 1),
-        node("/dev/nvidia-uvm", 511, 1),
-        node("/dev/nvidia-uvm", 511, 0, type="b"),
         node("/dev/nvidia0", 195, 1),
         node("/dev//nvidia1", 195, 1),
         node("/dev/./nvidia1", 195, 1),
@@ -46,6 +42,27 @@ def test_a_node_that_is_not_what_its_name_says_is_refused(odd):
     decision = judge(plugin(odd))
     assert decision.refusal.rule == "devices.mode"
     assert repr(odd["path"]) in decision.refusal.message
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        node("/dev/nvidia-uvm", 195, 0),
+        node("/dev/nvidia-uvm", 1, 0),
+        node("/dev/nvidia-uvm", 511, 1),
+        node("/dev/nvidia-uvm", 511, 0, type="b"),
+    ],
+)
+def test_uvm_that_is_not_a_dynamic_character_device_is_refused(odd):
+    spec = plugin()
+    spec["linux"]["devices"][1] = odd
+    assert judge(spec).refusal.rule == "devices.mode"
+
+
+def test_a_node_twice_with_different_numbers_is_refused():
+    refusal = judge(plugin(node("/dev/nvidia-uvm", 510, 0))).refusal
+    assert refusal.rule == "devices.mode"
+    assert "twice, as c 511:0 and as c 510:0" in refusal.message
 
 
 def test_a_node_twice_with_the_same_numbers_is_let_through():

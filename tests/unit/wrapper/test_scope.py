@@ -112,6 +112,11 @@ def test_what_names_no_single_listed_gpu_of_this_host_is_refused(value, host):
     assert decision.devices == []
 
 
+@pytest.mark.parametrize("value", ["MIG-4d4f434b-0000-0000-0000-000000000001", "0:0", "mig-x"])
+def test_a_mig_device_is_refused_as_one(value, host):
+    assert "MIG device" in judge(csv(value), host).refusal.message
+
+
 def test_a_refusal_names_the_id_and_what_the_host_has(host):
     message = judge(csv("9"), host).refusal.message
     assert "'9'" in message
