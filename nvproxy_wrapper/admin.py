@@ -34,6 +34,17 @@ def main(arguments: Sequence[str]) -> int:
         # They parse their own: argparse's REMAINDER takes no option before the first positional argument.
         return _run_elsewhere(arguments[0], arguments[1:])
     options = _parser().parse_args(arguments)
+    try:
+        status = _run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough (`| head`); without this Python would complain once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def _run(options: argparse.Namespace) -> int:
     if options.command == "rules":
         print(_rules_as_json() if options.format == "json" else _rules_as_text())
         return 0

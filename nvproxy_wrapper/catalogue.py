@@ -98,14 +98,15 @@ RULES = (
     Rule(
         "devices.scope",
         "csv, and mixed: nodes of GPUs that were not asked for are removed, with their lines in"
-        " linux.resources.devices. The request is the first NVIDIA_VISIBLE_DEVICES (index = NVML order ="
-        " PCI order; UUID, also shortened while it is the only one; all; none), or the mounts under"
-        " /var/run/nvidia-container-devices/; of `all` in one and ids in the other the ids count. Refused:"
+        " linux.resources.devices. The request is NVIDIA_VISIBLE_DEVICES without the toolkit's last `void`"
+        " (index = NVML order = PCI order; UUID, also shortened while it is the only one; all; none), or the"
+        " mounts under /var/run/nvidia-container-devices/; of several, the one that asks for less. Refused:"
         " an id that is not on this host or names several GPUs, a MIG device, a GPU whose node is not"
         " listed, two requests that differ, no request at all, ids without a readable proc_driver.",
         "csv mode lists every GPU of its CSV files whatever was asked (1.13 to 1.18), or odd sets (1.20:"
-        " `0` gives 0, 2 and 3). The index is not the minor on many machines. A spec with a lone `void` is"
-        " taken as it is where nvproxy is on already: that is this wrapper's own output.",
+        " `0` gives 0, 2 and 3). The index is not the minor on many machines. `docker run --gpus` appends its"
+        " value to an image's `all`. A spec with a lone `void` is taken as it is where nvproxy is on already:"
+        " that is this wrapper's own output.",
         "all",
         "toolkit, internal/modifier/csv.go, pkg/nvcdi/lib-csv.go; gVisor 05b7c55c1 (#9389)",
     ),

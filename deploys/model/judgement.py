@@ -349,7 +349,9 @@ def _driver(what: Verification, answer: Answer) -> Check:
     outcome = answer.commands.get("drivers")
     verdict = _no_answer(outcome)
     if version is None:
-        verdict = _Verdict(State.FAILED, "no NVIDIA driver is loaded", "Install it, or 'modprobe nvidia'.")
+        verdict = _Verdict(
+            State.FAILED, "no NVIDIA driver is loaded", "Install the NVIDIA driver, or 'modprobe nvidia'."
+        )
     elif outcome is not None and verdict is None:
         told = settings.driver_version or version
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -56,31 +58,52 @@ def measure(
     found: list[Measured] = []
     probes: dict[GvisorRelease, RuntimeProbe] = {}
     kernel = ""
-    for machine in dict.fromkeys(cell.machine for cell in wanted):
-        mine = [cell for cell in wanted if cell.machine == machine]
-        site = _site(machine, wanted, debug=debug)
-        site.install_wrapper()
-        for release in dict.fromkeys(cell.release for cell in mine):
-            probes[release] = site.install_release(release)
-        kernel = site.snapshot().os.kernel
-        for toolkit, of_toolkit in groupby(mine, lambda cell: cell.toolkit):
-            site.install_toolkit(toolkit)
-            runs = {run.id: run for run in _runs(of_toolkit)}
-            for line in _answers(site.host, _groups(site, runs.values(), probes)):
-                run = runs[line["id"]]
-                seen = Seen.of_answer(line, kernel)
-                found.append(Measured(run.cell, run.behind, seen, faults(run.cell, seen)))
-                say(found[-1])
+    lab = Lab.open()
+    with _alone(lab):
+        for machine in dict.fromkeys(cell.machine for cell in wanted):
+            mine = [cell for cell in wanted if cell.machine == machine]
+            site = _site(lab, machine, wanted, debug=debug)
+            site.install_wrapper()
+            for release in dict.fromkeys(cell.release for cell in mine):
+                probes[release] = site.install_release(release)
+            kernel = site.snapshot().os.kernel
+            for toolkit, of_toolkit in groupby(mine, lambda cell: cell.toolkit):
+                site.install_toolkit(toolkit)
+                for result in _measured(site, of_toolkit, probes, kernel):
+                    found.append(result)
+                    say(result)
     return Measurement(tuple(found), probes, kernel)
 
 
-def _site(machine: HostDefinition, wanted: Sequence[Cell], *, debug: bool) -> Site:
-    lab = Lab.open()
+@contextmanager
+def _alone(lab: Lab) -> Iterator[None]:
+    """One run at a time: a second would change the toolkit and the runsc under the first one's containers."""
+    lab.cache.state.mkdir(parents=True, exist_ok=True)
+    with (lab.cache.state / "matrix.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError("another run of the matrix is at work in this lab: wait for its end") from None
+        yield
+
+
+def _site(lab: Lab, machine: HostDefinition, wanted: Sequence[Cell], *, debug: bool) -> Site:
     releases = list(dict.fromkeys(cell.release for cell in wanted))
     toolkits = list(dict.fromkeys(cell.toolkit for cell in wanted))
     (host,) = lab.up([machine], releases=releases, toolkits=toolkits)
     mirror = json.loads(lab.inventory_file.read_text(encoding="utf-8"))["mirror"]
     return Site(host, machine, mirror, debug)
+
+
+def _measured(
+    site: Site, wanted: Iterable[Cell], probes: Mapping[GvisorRelease, RuntimeProbe], kernel: str
+) -> Iterator[Measured]:
+    """The cells of the toolkit that is installed, one by one as they are measured."""
+    runs = {run.id: run for run in _runs(wanted)}
+    for line in _answers(site.host, _groups(site, runs.values(), probes)):
+        run = runs[line["id"]]
+        seen = Seen.of_answer(line, kernel)
+        yield Measured(run.cell, run.behind, seen, faults(run.cell, seen))
 
 
 def _runs(wanted: Iterable[Cell]) -> Iterator[Run]:

@@ -36,13 +36,13 @@ Measured on {date} by `make matrix`, which wrote this file. Each cell is one con
 runsc, and between them either this project's wrapper, installed as the deploys install it, or the one line
 that gVisor's documentation suggests, `exec runsc --nvproxy "$@"`.
 
-| between them | cells that are as they should be |
-|---|---|
-| the wrapper | **{wrapper}** |
+| between them | {modes} |
+|---|{columns}
+| the wrapper | {wrapper} |
 | the one line | {one_line} |
 
-{good} means that the container starts, that its kernel is gVisor, that `/dev/nvidia*` is exactly what was
-asked for, and that `{libcuda}` loads by that name. The wrapper comes first in a cell, then the one line;
+So many cells are {good}: the container starts, its kernel is gVisor, `/dev/nvidia*` is exactly what was asked
+for, and `{libcuda}` loads by that name. In the tables, the wrapper comes first in a cell, then the one line;
 letters are explained [below](#what-is-wrong-there).
 
 {requests}
@@ -62,7 +62,7 @@ their kernel driver, its libraries (NVML too), and nvidia-container-cli: no cell
 
 # What was found out about a message, by runsc's debug logs (`python -m tests.matrix --debug`).
 _CAUSES = {
-    "containerManager.StartRoot": "a node without fileMode, at which runsc panics (before 20260223)",
+    "containerManager.StartRoot": "a node has no fileMode, at which runsc before 20260223 panics",
     'failure executing hook "/usr/bin/nvidia-ctk"': "the hook is disable-device-node-modification, "
     "which needs a /proc that runsc's gofer has not",
 }
@@ -97,11 +97,13 @@ def markdown(wanted: Sequence[Cell], measurement: Measurement, circumstances: Ci
         date=circumstances.date,
         cores=circumstances.cores,
         minutes=circumstances.minutes,
-        kernel=measurement.kernel,
+        kernel=measurement.kernel.partition("-")[0],
         containers=2 * len(real),
         gpus=real[0].machine.gpus,
-        wrapper=_share(results, real, Behind.WRAPPER),
-        one_line=_share(results, real, Behind.ONE_LINE),
+        modes=" | ".join(Mode),
+        columns="---|" * len(Mode),
+        wrapper=_shares(results, real, Behind.WRAPPER),
+        one_line=_shares(results, real, Behind.ONE_LINE),
         good=GOOD,
         absent=ABSENT,
         libcuda=LIBCUDA,
@@ -164,9 +166,13 @@ def _told(faults: tuple[str, ...]) -> str:
     return f"{text} ({causes[0]})" if causes else text
 
 
-def _share(results: Mapping[tuple[Cell, Behind], Measured], real: Sequence[Cell], behind: Behind) -> str:
-    good = sum(not results[cell, behind].faults for cell in real)
-    return f"{good} of {len(real)}"
+def _shares(results: Mapping[tuple[Cell, Behind], Measured], real: Sequence[Cell], behind: Behind) -> str:
+    shares = []
+    for mode in Mode:
+        mine = [cell for cell in real if cell.mode is mode]
+        good = sum(not results[cell, behind].faults for cell in mine)
+        shares.append(f"{good} of {len(mine)}")
+    return " | ".join(shares)
 
 
 def _table(

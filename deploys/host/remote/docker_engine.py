@@ -1,8 +1,8 @@
 """Give Docker its configuration: checked first, reloaded, read back, and put back where it was not taken.
 
 Task: `{"path", "text", "seen", "original", "backup", "runtime", "runtime_path", "daemon", "can_validate"}`.
-Answer: `{}`. A text of null means to reload only, "" to have no file; `seen` is the sha256 of the file that the
-text was made from, null for none; a runtime_path of null means that the runtime must be gone.
+Answer: `{}`. A text of null means to reload only, "" to have no file; `seen` is the sha256 of the file that
+the text was made from, null for none; a runtime_path of null means that the runtime must be gone.
 """
 
 from __future__ import annotations

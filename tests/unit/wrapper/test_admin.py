@@ -170,6 +170,20 @@ def test_rules_lists_every_rule_in_both_formats():
     assert all(rule["id"] in text for rule in rules)
 
 
+def test_a_reader_that_has_seen_enough_gets_no_trace():
+    command = f"{sys.executable} -m nvproxy_wrapper rules --format json | head -c 1"
+    result = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False)
+    assert (result.stdout, result.stderr) == (b"[", b"")
+
+
+def test_names_that_are_spelt_with_escapes_are_the_same_names(settings):
+    data = spec(CSV).read_bytes()
+    escaped = data.replace(b"nvidia", b"\\u006evidia").replace(b"NVIDIA_VISIBLE", b"\\u004eVIDIA_VISIBLE")
+    assert escaped != data
+    plain = run("rewrite", "--settings", settings(), "-", stdin=data)
+    assert run("rewrite", "--settings", settings(), "-", stdin=escaped).stdout == plain.stdout
+
+
 @pytest.mark.parametrize(
     "arguments", [(), ("nonsense",), ("explain",), ("explain", "--format", "xml", "x"), ("rewrite", "a", "b")]
 )

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from nvproxy_wrapper.host_view import CreateView
-from tests.unit.wrapper.specs import JIT, LEGACY, NO_DRIVER, PLAIN, captured, judge, rules_of
+from tests.unit.wrapper.specs import JIT, LEGACY, NO_DRIVER, PLAIN, asking, captured, judge, rules_of
 
 NVPROXY = "dev.gvisor.internal.nvproxy"
 SANDBOX = [{"io.kubernetes.cri.container-type": "sandbox"}, {"io.kubernetes.cri-o.ContainerType": "sandbox"}]
@@ -134,3 +134,9 @@ def test_a_pods_other_containers_are_not_sandboxes(key, host):
     spec = captured(PLAIN)
     spec["annotations"] = {key: "container"}
     assert not judge(spec, host).changed
+
+
+def test_a_listed_container_without_the_variable_is_told_that_all_is_done():
+    spec = asking(captured("1.20.0_csv_visible-all"))
+    spec["process"]["env"].append("CUDA_VERSION=9.0.176")
+    assert judge(spec).spec["process"]["env"] == [*spec["process"]["env"], "NVIDIA_VISIBLE_DEVICES=void"]

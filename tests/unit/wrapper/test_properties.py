@@ -52,6 +52,13 @@ def is_subsequence(some, whole):
     return all(any(item == other for other in rest) for item in some)
 
 
+def asks_by_mounts(spec):
+    root = "/var/run/nvidia-container-devices/"
+    return any(
+        m.get("source") == "/dev/null" and m["destination"].startswith(root) for m in part(spec, "mounts")
+    )
+
+
 def is_nvidia(hook):
     words = [hook["path"], *(hook.get("args") or [])[:1]]
     return any("nvidia" in word.rpartition("/")[2].lower() for word in words)
@@ -145,6 +152,11 @@ def test_no_spec_gets_more_than_it_brought(host, shuffled_host, counts, *, drawn
     check_scope(spec, decision, gpus)
 
     again = judge(made, view, **given_settings)
+    if asks_by_mounts(spec) and "csv" in (again.spec_class, given_settings.get("toolkit_mode")):
+        # With toolkit_mode csv a spec whose hooks were dropped is taken for csv; mounts still ask. Less may
+        # come of it, as an annotation that says "rewritten already" may be forged; never more.
+        assert again.refusal or set(again.devices) <= set(decision.devices)
+        return
     assert again.refusal is None
     assert not again.changed
     assert again.devices == decision.devices
@@ -185,7 +197,8 @@ def check_mounts(spec, made, given_settings):
     assert is_subsequence([mount for mount in left if mount in given], given)
     emulates = not given_settings.get("hooks_run", True) or given_settings.get("drop_update_ldcache", False)
     assert emulates or not added
-    destinations = [mount["destination"] for mount in given]
+    # Of the mounts that stay: a link may take the place of a socket's bind, which no gofer could have made.
+    destinations = [mount["destination"] for mount in given if mount in left]
     binds = [
         m["source"]
         for m in given
