@@ -17,7 +17,8 @@ demo-down: .venv/ready ## take the lab down again
 	$(LAB) down
 
 test: .venv/ready lint ## everything: the lab and its hosts included
-	$(RUN) -m pytest
+	@mkdir -p build
+	@$(LAB) parts >build/lab-parts.log 2>&1 & $(RUN) -m pytest; status=$$?; wait; exit $$status
 
 unit: .venv/ready ## what needs no lab
 	$(RUN) -m pytest -m "not lab and not gpu"
@@ -29,6 +30,9 @@ lint: .venv/ready ## ruff and mypy
 
 bench: .venv/ready ## the wrapper's cost, as ratios to its budgets, into docs/benchmarks.md
 	$(RUN) -m tests.bench
+
+fuzz: .venv/ready ## a million odd specs through the wrapper (hours)
+	WRAPPER_EXAMPLES=1000000 $(RUN) -m pytest -q -s tests/unit/wrapper/test_properties.py
 
 docs: .venv/ready ## the pages that are made from the code
 	$(RUN) docs/make_reference.py
