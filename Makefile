@@ -10,7 +10,7 @@ help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
 demo: .venv/ready ## two real hosts in a lab, converged and verified
-	$(LAB) up
+	$(LAB) up --newest-only
 	.venv/bin/pyinfra -y inventories/lab.py deploys/site.py --limit gpu-a --limit gpu-b
 
 demo-down: .venv/ready ## take the lab down again

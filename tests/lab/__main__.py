@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--driver-version", default=DRIVER_VERSION, help=f"its pretend driver ({DRIVER_VERSION})")
     up.add_argument("--user", choices=["root", "fleet"], default="root", help="who logs in (root)")
     up.add_argument("--no-gpu", action="store_true", help="nothing of NVIDIA's on it")
+    up.add_argument(
+        "--newest-only", action="store_true", help="of the default versions build only the newest (quicker)"
+    )
     _add_versions(up)
 
     parts = commands.add_parser("parts", help="only build; more versions extend the mirror")
@@ -100,7 +103,12 @@ def _up(lab: Lab, options: argparse.Namespace) -> int:
         )
         for name in options.names or known
     ]
-    lab.up(definitions, releases=_releases(options.releases), toolkits=_toolkits(options.toolkits))
+    lab.up(
+        definitions,
+        releases=_releases(options.releases),
+        toolkits=_toolkits(options.toolkits),
+        newest_only=options.newest_only,
+    )
     return 0
 
 

@@ -55,15 +55,17 @@ class Lab:
         *,
         releases: Sequence[GvisorRelease] = (),
         toolkits: Sequence[ToolkitVersion] = (),
+        newest_only: bool = False,
     ) -> list[Host]:
         """Bring these hosts up, and the mirror; a host that is up and as defined stays as it is.
 
         `releases` and `toolkits` are served besides the default ones, and besides those that were asked for
-        before.
+        before. Of the default ones, only the newest are where `newest_only` is set: the others take minutes to
+        build, and only tests want them.
         """
         machine.check(self.cache.directory)
         with Progress() as progress, self.cache.lock(progress):
-            contents = self._contents(releases, toolkits)
+            contents = self._contents(releases, toolkits, newest_only=newest_only)
             self._build(definitions, contents, progress)
             self.network.up()
             self._mirror_server.serve(self.cache.path(mirror(contents)))
@@ -163,17 +165,20 @@ class Lab:
         self.cache.build(wanted, progress)
 
     def _contents(
-        self, releases: Sequence[GvisorRelease], toolkits: Sequence[ToolkitVersion]
+        self,
+        releases: Sequence[GvisorRelease],
+        toolkits: Sequence[ToolkitVersion],
+        *,
+        newest_only: bool = False,
     ) -> MirrorContents:
         """The default versions, those served so far, and these; in the order of versions.py."""
         served = self._mirror_server.served()
+        first = -1 if newest_only else 0
+        default_toolkits = [one for one in TOOLKIT_VERSIONS if one.by_default][first:]
+        default_releases = [one for one in GVISOR_RELEASES if one.by_default][first:]
         return MirrorContents(
-            tuple(
-                one for one in TOOLKIT_VERSIONS if one.by_default or one in toolkits or one in served.toolkits
-            ),
-            tuple(
-                one for one in GVISOR_RELEASES if one.by_default or one in releases or one in served.releases
-            ),
+            tuple(one for one in TOOLKIT_VERSIONS if one in (*default_toolkits, *toolkits, *served.toolkits)),
+            tuple(one for one in GVISOR_RELEASES if one in (*default_releases, *releases, *served.releases)),
             official=os.environ.get("LAB_PARTS") == "official",
         )
 
