@@ -60,8 +60,8 @@ class Lab:
         """Bring these hosts up, and the mirror; a host that is up and as defined stays as it is.
 
         `releases` and `toolkits` are served besides the default ones, and besides those that were asked for
-        before. Of the default ones, only the newest are where `newest_only` is set: the others take minutes to
-        build, and only tests want them.
+        before. Of the default ones, only the newest are where `newest_only` is set: the others take minutes
+        to build, and only tests want them.
         """
         machine.check(self.cache.directory)
         with Progress() as progress, self.cache.lock(progress):
