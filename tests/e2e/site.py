@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -28,6 +29,12 @@ class Run:
         assert self.result is not None, self.screen
         operations = self.result["results"]["operations"]
         return {entry["name"]: entry["success"] for entry in operations if entry["success"]}
+
+    def report(self) -> dict:
+        """The report of this run's verification, which the last line of the screen names."""
+        path = re.search(r"^Report: (\S+)$", self.screen, re.MULTILINE)
+        assert path is not None, self.screen
+        return json.loads((ROOT / path.group(1)).read_text(encoding="utf-8"))
 
     def failed_hosts(self) -> list[str]:
         """The hosts that were dropped."""

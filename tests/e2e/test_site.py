@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.e2e.conftest import verify_image
-from tests.e2e.site import ROOT, data, lab_state, pyinfra
+from tests.e2e.site import data, lab_state, pyinfra
 
 LOAD = "LD_PRELOAD={library} cat /proc/self/maps"
 
@@ -24,8 +24,7 @@ def minors(lab, host):
 
 
 def test_the_first_run_converges_and_verifies_both_hosts(site):
-    report = json.loads((ROOT / "reports" / "latest.json").read_text())
-    verdicts = {name: host["verdict"] for name, host in report["hosts"].items()}
+    verdicts = {name: host["verdict"] for name, host in site.report()["hosts"].items()}
     assert verdicts == {"gpu-a": "passed", "gpu-b": "passed"}
 
 
