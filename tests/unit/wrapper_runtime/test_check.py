@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nvproxy_wrapper import check
-from tests.installed_wrapper import InstalledWrapper, copy_of_the_package
+from tests.installed_wrapper import PYTHON, InstalledWrapper, copy_of_the_package
 
 
 class Chain:
@@ -58,7 +58,9 @@ class Chain:
 
 
 @pytest.fixture
-def chain():
+def chain(monkeypatch):
+    # The interpreter that a host would have: the tests' own may lie anywhere, below /tmp too.
+    monkeypatch.setattr(check.sys, "executable", PYTHON)
     home = Path(tempfile.mkdtemp(prefix="nvproxy-check-", dir="/opt"))
     yield Chain(home)
     shutil.rmtree(home)
