@@ -10,6 +10,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import LabError
+
 FIRST_HOST = 10
 
 
@@ -51,8 +53,17 @@ class Network:
         _ip("link", "set", self.interface(slot), "master", self.name, "up")
 
     def unplug(self, slot: int) -> None:
-        if Path("/sys/class/net", self.interface(slot)).exists():
-            _ip("link", "delete", self.interface(slot))
+        """Remove a host's cable.
+
+        The kernel removes it too, when the host's namespace ends: between a look and the removal it may go by
+        itself. So a removal that failed is only a fault where the cable is still there.
+        """
+        name = self.interface(slot)
+        if not Path("/sys/class/net", name).exists():
+            return
+        done = subprocess.run(["ip", "link", "delete", name], capture_output=True, text=True, check=False)
+        if done.returncode and Path("/sys/class/net", name).exists():
+            raise LabError(f"{name} cannot be removed: {done.stderr.strip()}; look at it with 'ip link'")
 
     def down(self) -> None:
         if Path("/sys/class/net", self.name).exists():
