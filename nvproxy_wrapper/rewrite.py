@@ -107,27 +107,16 @@ def decide(
 
 def not_understood(spec: dict[str, Any], refusal: Refusal) -> Decision:
     """The decision about a spec that could not be read at all: of no class that can be told, and refused."""
-    return Decision(
-        spec_class="mixed",
-        evidence=["The spec could not be read far enough to tell its class"],
-        gpu_requested=True,
-        requested=None,
-        devices=[],
-        gpus=[],
-        actions=[],
-        refusal=refusal,
-        spec=spec,
-        changed=False,
-        runsc_flags=[],
-    )
+    return _refused(spec, None, refusal)
 
 
-def _refused(spec: dict[str, Any], facts: Facts, refusal: Refusal) -> Decision:
+def _refused(spec: dict[str, Any], facts: Facts | None, refusal: Refusal) -> Decision:
+    unread = ["The spec could not be read far enough to tell its class"]
     return Decision(
-        spec_class=facts.spec_class,
-        evidence=facts.evidence,
-        gpu_requested=facts.gpu_requested,
-        requested=facts.requested,
+        spec_class=facts.spec_class if facts else "mixed",
+        evidence=facts.evidence if facts else unread,
+        gpu_requested=facts.gpu_requested if facts else True,
+        requested=facts.requested if facts else None,
         devices=[],
         gpus=[],
         actions=[],

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from pyinfra import host
-from pyinfra.api import FactBase
-from typing_extensions import override
 
-from deploys.host.remote_program import answer, shell_line, stdin_for
+from deploys.host.remote_program import ProgramAnswer, stdin_for
 from deploys.model import paths
 from deploys.model.plan import Refusal
 from deploys.model.snapshot import HostSnapshot
@@ -19,9 +17,7 @@ if TYPE_CHECKING:
     from deploys.model.settings import Settings
     from deploys.model.sources import Sources
 
-_PROGRAM = "snapshot_probe"
-_SECONDS = 120
-_TASK = {
+TASK = {
     "files": [*paths.MANAGED_FILES, paths.APPLIED, paths.BEFORE],
     "links": [paths.GVISOR_CURRENT, paths.WRAPPER_CURRENT],
     "directories": [paths.DECISION_LOG_DIR],
@@ -31,21 +27,11 @@ _TASK = {
 }
 
 
-class SnapshotProbe(FactBase[dict[str, Any]]):
-    """The probe's answer as it came. It is never taken for a snapshot unread: see `take`."""
+class SnapshotProbe(ProgramAnswer):
+    """What the probe printed. It is never taken for a snapshot unread: see `take`."""
 
-    @override
-    def command(self) -> str:
-        return shell_line(_PROGRAM, _SECONDS)
-
-    @override
-    def process(self, output: list[str]) -> dict[str, Any]:
-        return answer(output)
-
-    @staticmethod
-    @override
-    def default() -> dict[str, Any]:
-        return answer([])
+    program = "snapshot_probe"
+    seconds = 120
 
 
 def take(settings: Settings, sources: Sources) -> HostSnapshot | Refusal:
@@ -54,7 +40,7 @@ def take(settings: Settings, sources: Sources) -> HostSnapshot | Refusal:
         f"{paths.GVISOR_DIR}/{settings.gvisor_release}",
         f"{paths.WRAPPER_DIR}/{sources.wrapper.directory_name}",
     ]
-    found = host.get_fact(SnapshotProbe, _stdin=stdin_for(_PROGRAM, {**_TASK, "trees": trees}))
+    found = host.get_fact(SnapshotProbe, _stdin=stdin_for(SnapshotProbe.program, {**TASK, "trees": trees}))
     if "error" in found:
         return Refusal(str(found["error"]).rstrip("."), "Repair that, and run again.")
     try:

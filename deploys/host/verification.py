@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyinfra import host, state
-from pyinfra.api import FactBase, FunctionCommand, operation
+from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.facts import get_fact
-from typing_extensions import override
 
-from deploys.host.remote_program import answer, shell_line, stdin_for
+from deploys.host.remote_program import ProgramAnswer, stdin_for
 from deploys.host.reporting import report
 from deploys.model import paths
 from deploys.model.checks import HostResult, State
@@ -25,26 +24,13 @@ if TYPE_CHECKING:
 
     from deploys.host.run import HostRun
 
-_PROGRAM = "container_runs"
-# What the program needs after its own time is over, to remove what it has started.
-_SECONDS_TO_CLEAN_UP = 60
 
+class ContainerRuns(ProgramAnswer):
+    """What the containers of a verification printed; read by `Answer`."""
 
-class ContainerRuns(FactBase[dict[str, Any]]):
-    """What the containers of a verification printed; the task comes on stdin. Never raises: see `Answer`."""
-
-    @override
-    def command(self) -> str:
-        return shell_line(_PROGRAM, SECONDS_ALL + _SECONDS_TO_CLEAN_UP)
-
-    @override
-    def process(self, output: list[str]) -> dict[str, Any]:
-        return answer(output)
-
-    @staticmethod
-    @override
-    def default() -> dict[str, Any]:
-        return answer([])
+    program = "container_runs"
+    # Beyond the containers' own time: it removes what it has started.
+    seconds = SECONDS_ALL + 60
 
 
 def _result(run: HostRun) -> HostResult:
@@ -57,7 +43,7 @@ def _result(run: HostRun) -> HostResult:
         state,
         host,
         ContainerRuns,
-        kwargs={"_stdin": stdin_for(_PROGRAM, task(what), lock=paths.LOCK)},
+        kwargs={"_stdin": stdin_for(ContainerRuns.program, task(what), lock=paths.LOCK)},
         apply_failed_hosts=False,
     )
     return judge(host.name, what, Answer.read(found))

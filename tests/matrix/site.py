@@ -77,7 +77,7 @@ class Site:
 
     def snapshot(self) -> HostSnapshot:
         """The host as the deploys see it."""
-        task = {**snapshot._TASK, "trees": []}
+        task = {**snapshot.TASK, "trees": []}
         done = self.host.run(shell_line("snapshot_probe", 60), stdin=stdin_for("snapshot_probe", task))
         return HostSnapshot.model_validate(answer(done.stdout.splitlines()))
 

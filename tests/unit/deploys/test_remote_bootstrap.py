@@ -15,7 +15,7 @@ import pytest
 
 from deploys.host import remote_program
 from deploys.host.remote_program import NO_PYTHON, answer, shell_line, stdin_for
-from deploys.host.snapshot import _TASK as SNAPSHOT_TASK
+from deploys.host.snapshot import TASK as SNAPSHOT_TASK
 from deploys.model.snapshot import HostSnapshot
 
 REMOTE = Path(remote_program.__file__).parent / "remote"
@@ -188,3 +188,7 @@ def test_what_is_no_answer_is_an_error_that_quotes_it(output, said):
 
 def test_an_answer_may_stand_on_several_lines():
     assert answer(["", '{"a":', " 1}"]) == {"a": 1}
+
+
+def test_an_answer_of_a_hundred_thousand_brackets_is_an_error_and_no_exception():
+    assert "gave no answer" in answer(["[" * 100_000])["error"]
