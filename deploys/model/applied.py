@@ -57,12 +57,12 @@ class Before(_Record):
     """A host as it was before the first run changed it: what `remove` goes back to.
 
     Written before the first change and never again: a run that failed half way must not pass for what was
-    there.
+    there. `daemon_json` is the file's text, null where there was none; it may hold secrets, and so may this.
     """
 
     files: tuple[str, ...]
     packages: dict[str, str]
-    docker_runtimes: dict[str, Any]
+    daemon_json: str | None
 
     @classmethod
     def of(cls, snapshot: HostSnapshot) -> Self:
@@ -71,8 +71,13 @@ class Before(_Record):
         return cls(
             files=tuple(sorted(snapshot.files)),
             packages=dict(snapshot.packages),
-            docker_runtimes=daemon_json.runtimes(there.text or "") if there is not None else {},
+            daemon_json=None if there is None else there.text,
         )
+
+    @property
+    def docker_runtimes(self) -> dict[str, Any]:
+        """The runtimes that Docker was given before."""
+        return daemon_json.runtimes(self.daemon_json or "")
 
     @classmethod
     def read(cls, snapshot: HostSnapshot) -> Self | None:

@@ -556,8 +556,9 @@ def removal_of_runtime(
         without = daemon_json.without_runtime(text, name, before.docker_runtimes.get(name))
     except daemon_json.DaemonJsonError as error:
         return Refusal(f"{paths.DAEMON_JSON}: {error}", "Repair it by hand, and run again.")
-    if paths.DAEMON_JSON not in before.files and daemon_json.parse(without) == {}:
-        without = ""
+    if daemon_json.parse(without) == daemon_json.parse(before.daemon_json or ""):
+        # As it was to the letter, or gone where there was none.
+        without = before.daemon_json or ""
     file = None
     if without != text:
         file = FileChange(paths.DAEMON_JSON, without, 0o644, "the runtime is taken out", original=False)
