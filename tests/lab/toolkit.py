@@ -162,7 +162,8 @@ def _fill_tools(tree: Path, toolkit: ToolkitVersion, _programs: Path, _cache: Ca
 def _fill_base(tree: Path, toolkit: ToolkitVersion, programs: Path, _cache: Cache) -> None:
     for name in _BASE_PROGRAMS:
         _put(programs / name, tree, f"usr/bin/{name}", 0o755)
-    _put(SOURCES / "base.postinst", tree, "DEBIAN/postinst", 0o755)
+    for script in ("postinst", "prerm", "postrm"):
+        _put(SOURCES / f"base.{script}", tree, f"DEBIAN/{script}", 0o755)
     if toolkit.number >= _REFRESH_SINCE:
         units = "lib/systemd/system" if toolkit.number >= _UNITS_IN_LIB_SINCE else "etc/systemd/system"
         for unit in ("nvidia-cdi-refresh.service", "nvidia-cdi-refresh.path"):
