@@ -122,10 +122,14 @@ class Facts:
             self.evidence.insert(0, "No hook and no device node of NVIDIA's is in the spec")
 
     def _read_request(self, parts: Parts, asked: list[str], *, with_volume_mounts: bool = True) -> None:
-        in_env, clash = gpus.least_of([gpus.parse_visible_devices(value) for value in asked])
+        in_mounts = gpus.volume_mount_request(parts.mounts) if with_volume_mounts else None
+        requests = [gpus.parse_visible_devices(value) for value in asked]
+        if in_mounts is not None:
+            # Of `7`, then nothing, nothing is the least; mounts must not fill that with another GPU.
+            requests = [request for request in requests if request is not None]
+        in_env, clash = gpus.least_of(requests)
         if clash:
             self.request_conflict = f"{VISIBLE_DEVICES} is given more than once, and asks for {clash}"
-        in_mounts = gpus.volume_mount_request(parts.mounts) if with_volume_mounts else None
         self.requested = in_env
         if in_mounts is None or in_mounts == in_env:
             pass

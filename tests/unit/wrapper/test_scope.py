@@ -196,6 +196,12 @@ def test_mounts_and_a_variable_that_ask_for_different_gpus_are_refused(host):
     assert judge(asked_by_mounts(csv("1"), "2"), host).refusal.rule == "devices.scope"
 
 
+@pytest.mark.parametrize("values", [("1", ""), ("", "1"), ("1", "void", "")])
+def test_an_empty_value_beside_another_does_not_leave_the_word_to_the_mounts(values, host):
+    assert judge(asked_by_mounts(csv(*values), "2"), host).refusal.rule == "devices.scope"
+    assert judge(asked_by_mounts(csv(*values), "1"), host).gpus == [1]
+
+
 def test_only_csv_is_narrowed(host):
     spec = asking(captured(JIT), "0", "void")
     assert judge(spec, host).gpus == [1]
