@@ -11,9 +11,9 @@ from pathlib import Path
 
 from .cache import Cache, Part
 from .commands import output_of, run_logged
+from .debian import download_packages, unpack_package
 from .errors import LabError
 from .golang import GoProgram, go_part
-from .machine import debian_mirror
 from .versions import GvisorRelease
 
 ARCHITECTURE = "x86_64"
@@ -61,34 +61,12 @@ def _runsc(release: GvisorRelease) -> Part:
 
 
 def _runsc_of_debian(date: str, suite: str) -> Part:
-    """Debian's package `runsc`, from this machine's Debian archive, with an apt configuration of its own."""
+    """Debian's package `runsc`, from this machine's Debian archive."""
     name = f"runsc-{date}"
 
     def build(cache: Cache, into: Path) -> None:
-        apt = into / "apt"
-        for directory in ("lists/partial", "archives/partial", "etc"):
-            (apt / directory).mkdir(parents=True)
-        keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-        (apt / "sources.list").write_text(f"deb [signed-by={keyring}] {debian_mirror()} {suite} main\n")
-        options = [
-            f"Dir::Etc::SourceList={apt}/sources.list",
-            f"Dir::Etc::SourceParts={apt}/etc",
-            f"Dir::State::Lists={apt}/lists",
-            f"Dir::Cache::Archives={apt}/archives",
-            f"Dir::Cache::pkgcache={apt}/pkgcache.bin",
-            f"Dir::Cache::srcpkgcache={apt}/srcpkgcache.bin",
-            "APT::Sandbox::User=root",
-        ]
-        get = ["apt-get", *(f"-o{option}" for option in options)]
         log = cache.log(name)
-        run_logged([*get, "update", "-qq"], log=log, what=f"reading Debian's {suite}")
-        run_logged(
-            [*get, "download", "-qq", f"runsc/{suite}"],
-            log=log,
-            what=f"downloading runsc of {suite}",
-            cwd=into,
-        )
-        (package,) = into.glob("runsc_*.deb")
+        (package,) = download_packages(("runsc",), suite, into, log)
         version = output_of(
             ["dpkg-deb", "--field", str(package), "Version"], what=f"reading {package.name}"
         ).strip()
@@ -96,15 +74,9 @@ def _runsc_of_debian(date: str, suite: str) -> Part:
             raise LabError(
                 f"Debian's {suite} has runsc {version} now, not {date}: change tests/lab/versions.py"
             )
-        run_logged(
-            ["dpkg-deb", "--extract", str(package), str(into / "package")],
-            log=log,
-            what=f"unpacking {package.name}",
-        )
+        unpack_package(package, into / "package", log)
         shutil.move(into / "package/usr/bin/runsc", into / "runsc")
-        package.unlink()
         shutil.rmtree(into / "package")
-        shutil.rmtree(apt)
 
     return Part(name, suite, build)
 

@@ -17,6 +17,7 @@ from .image import base_image, current_engine, no_engine
 from .mirror import MirrorContents, MirrorServer, mirror
 from .network import Network
 from .progress import Progress
+from .python import new_python
 from .versions import GVISOR_RELEASES, TOOLKIT_VERSIONS, GvisorRelease, ToolkitVersion
 
 
@@ -66,7 +67,7 @@ class Lab:
         machine.check(self.cache.directory)
         with Progress() as progress, self.cache.lock(progress):
             contents = self._contents(releases, toolkits, newest_only=newest_only)
-            self._build(definitions, contents, progress)
+            self._build(self._wanted(definitions, contents), progress)
             self.network.up()
             self._mirror_server.serve(self.cache.path(mirror(contents)))
             self._write_ssh_key()
@@ -80,11 +81,22 @@ class Lab:
         machine.check(self.cache.directory)
         with Progress() as progress, self.cache.lock(progress):
             contents = self._contents(releases, toolkits)
-            self._build([*DEFAULT_HOSTS, HostDefinition("no-engine", engine=Engine.NONE)], contents, progress)
+            hosts = [*DEFAULT_HOSTS, HostDefinition("no-engine", engine=Engine.NONE)]
+            self._build(self._wanted(hosts, contents), progress)
+            # By itself and after the others: its suite moves, and may one day not have it any more.
+            self._build([new_python()], progress)
             if self._mirror_server.link.exists():
                 self.network.up()
                 self._mirror_server.serve(self.cache.path(mirror(contents)))
                 self._write_inventory()
+
+    def path(self, part: Part) -> Path:
+        """Where a part lies. It is built where it is not there; one that is being built is waited for."""
+        if not self.cache.path(part).exists():
+            machine.check(self.cache.directory)
+            with Progress() as progress, self.cache.lock(progress):
+                self._build([part], progress)
+        return self.cache.path(part)
 
     def down(self, names: Sequence[str] | None = None) -> None:
         """Stop and remove these hosts, or the whole lab. What was built stays."""
@@ -148,13 +160,13 @@ class Lab:
     def _made_of(self, definition: HostDefinition) -> str:
         return " ".join(part.key for part in self._layers(definition))
 
-    def _build(
-        self, definitions: Sequence[HostDefinition], contents: MirrorContents, progress: Progress
-    ) -> None:
-        wanted = [part for definition in definitions for part in self._layers(definition)]
+    def _wanted(self, definitions: Sequence[HostDefinition], contents: MirrorContents) -> list[Part]:
+        layers = [part for definition in definitions for part in self._layers(definition)]
         # The image first: it waits for the network while the compilers work. Layers come after their programs
         # by themselves.
-        wanted = [base_image(), *wanted, mirror(contents)]
+        return [base_image(), *layers, mirror(contents)]
+
+    def _build(self, wanted: Sequence[Part], progress: Progress) -> None:
         if all(self.cache.path(part).exists() for part in wanted):
             return
         if missing := machine.missing_packages():

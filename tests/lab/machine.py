@@ -25,6 +25,7 @@ PACKAGES = (
     "libc6-dev",
     "libseccomp-dev",
     "openssh-client",
+    "patchelf",
     "pkg-config",
     "systemd-container",
 )

@@ -68,3 +68,8 @@ NVML_HEADER_REQUIREMENT = (
 
 # Debian 12: the suite of every host.
 HOST_SUITE = "bookworm"
+
+# The newest Python that the wrapper is tested under, and the suite that has it. The suite still moves, so any
+# 3.14.x will do.
+PYTHON_VERSION = "3.14"
+PYTHON_SUITE = "forky"

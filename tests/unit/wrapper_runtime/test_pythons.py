@@ -1,39 +1,16 @@
-"""The create path under every CPython from 3.8 on that this machine has."""
-
-import shutil
-import subprocess
-from pathlib import Path
+"""The create path under every CPython from 3.8 on."""
 
 import pytest
 
-from tests.installed_wrapper import CAPTURED, PYTHON, InstalledWrapper
+from tests.installed_wrapper import CAPTURED, InstalledWrapper
+from tests.pythons import PYTHONS
 
 CSV = (CAPTURED / "1.20.0_csv_visible-0.json").read_bytes()
 
 
-def pythons() -> dict[str, str]:
-    """The newest of each minor version: of the system, on the PATH, and of pyenv."""
-    candidates = [PYTHON, *(shutil.which(f"python3.{minor}") for minor in range(8, 15))]
-    candidates += sorted(map(str, Path.home().glob(".pyenv/versions/3.*/bin/python3")))
-    found = {}
-    for candidate in filter(None, candidates):
-        asked = subprocess.run(
-            [candidate, "-IS", "-c", "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"],
-            capture_output=True,
-            text=True,
-        )
-        version, _, path = asked.stdout.strip().partition(" ")
-        if asked.returncode == 0 and tuple(map(int, version.split("."))) >= (3, 8):
-            found[version] = path
-    return found
-
-
-PYTHONS = pythons()
-
-
-@pytest.fixture(params=PYTHONS.values(), ids=PYTHONS)
+@pytest.fixture(params=PYTHONS)
 def wrapper(request, tmp_path):
-    return InstalledWrapper(tmp_path, python=request.param)
+    return InstalledWrapper(tmp_path, python=request.param())
 
 
 def test_a_gpu_container_starts_and_its_line_is_in_the_decision_log(wrapper):
