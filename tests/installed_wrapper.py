@@ -6,10 +6,13 @@ the nodes /dev/nvidia* are real character devices without a driver behind them, 
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
+import functools
 import json
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,10 +133,12 @@ class Call:
 class InstalledWrapper:
     """A launcher, settings and a runsc of its own under `home`."""
 
-    def __init__(self, home: Path, *, package: Path = ROOT, python: str = PYTHON, **settings: Any) -> None:
+    def __init__(
+        self, home: Path, *, package: Path | None = None, python: str = PYTHON, **settings: Any
+    ) -> None:
         """Install; `settings` are keys of settings.json beyond those that point into `home`."""
         self.home = home
-        self.package = package
+        self.package = package or _shared_package(python)
         self.runsc = home / "runsc"
         self.settings_file = home / "settings.json"
         self.audit_log = home / "decisions.jsonl"
@@ -151,7 +156,7 @@ class InstalledWrapper:
                 runsc=str(self.runsc),
                 runsc_args=["--from-launcher"],
                 python=python,
-                wrapper_dir=str(package),
+                wrapper_dir=str(self.package),
                 settings_path=str(self.settings_file),
             )
         )
@@ -242,12 +247,21 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def copy_of_the_package(to: Path) -> Path:
-    """A copy of the wrapper's package that a test may break; the directory that holds it."""
-    shutil.copytree(
-        ROOT / "nvproxy_wrapper", to / "nvproxy_wrapper", ignore=shutil.ignore_patterns("__pycache__")
-    )
+def copy_of_the_package(to: Path, python: str = PYTHON) -> Path:
+    """A copy of the wrapper's package that a test may break, compiled as on a host; its directory."""
+    package = to / "nvproxy_wrapper"
+    shutil.copytree(ROOT / "nvproxy_wrapper", package, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run([python, "-I", package / "byte_code.py"], check=True)
     return to
+
+
+@functools.cache
+def _shared_package(python: str) -> Path:
+    """One compiled copy for all tests that leave it as it is."""
+    folder = Path(tempfile.mkdtemp(prefix="nvproxy-wrapper-"))
+    atexit.register(shutil.rmtree, folder)
+    folder.chmod(0o755)
+    return copy_of_the_package(folder, python)
 
 
 def _write_proc_driver(root: Path) -> None:

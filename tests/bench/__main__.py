@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -208,10 +209,8 @@ def instructions(calls: dict[str, Call], wrapper: InstalledWrapper, home: Path) 
 
 def grep_of(wrapper: InstalledWrapper, call: Call) -> list[str]:
     """The grep that the launcher runs on the spec of `call`."""
-    pattern = next(line for line in wrapper.launcher.read_text().splitlines() if "/bin/grep" in line).split(
-        "'"
-    )[1]
-    return ["/bin/grep", "-qsiE", pattern, "--", f"{call.bundle}/config.json"]
+    command = wrapper.launcher.read_text().partition("LC_ALL=C ")[2].partition(' "$spec"')[0]
+    return [*shlex.split(command.replace("\\\n", "")), f"{call.bundle}/config.json"]
 
 
 def count(valgrind: str, command: list[str], home: Path) -> int:

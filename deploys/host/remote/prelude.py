@@ -189,6 +189,11 @@ def tree_digest_of(lines: list[str]) -> str:
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
+def kept_path(backup: str, path: str, *, original: bool) -> str:
+    """Where the copy of a file is: as it was before the first run, or what the last change replaced."""
+    return os.path.join(backup, "original" if original else "previous", path.strip("/").replace("/", "%"))
+
+
 def replace_file(path: str, content: bytes, mode: int) -> None:
     """Put a file in place whole: written beside, synced, renamed. A kill leaves the old one and a stray."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)

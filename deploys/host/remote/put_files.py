@@ -10,21 +10,23 @@ change replaced is below `<backup>/previous`.
 
 from __future__ import annotations
 
-import compileall
 import json
 import os
 import shutil
 import stat
+import sys
 from typing import Any
 
-from deploys.host.remote.prelude import replace_file, switch_link
+from deploys.host.remote.prelude import kept_path, replace_file, run, switch_link
+
+COMPILER = "nvproxy_wrapper/byte_code.py"
 
 
 def keep(path: str, backup: str, *, original: bool) -> None:
     """Copy a file that is about to be replaced; an original is copied once and never again."""
     if not os.path.isfile(path):
         return
-    copy = os.path.join(backup, "original" if original else "previous", path.strip("/").replace("/", "%"))
+    copy = kept_path(backup, path, original=original)
     if original and os.path.exists(copy):
         keep(path, backup, original=False)
         return
@@ -56,9 +58,10 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
             replace_file(file["path"], file["text"].encode(), file["mode"])
         for directory in task["compile"]:
             remove_others(directory, {file["path"] for file in task["files"]})
-            # unchecked-hash would trust stale byte-code; timestamps are right, as the directory is written
-            # once.
-            compileall.compile_dir(directory, quiet=2)
+            program = os.path.join(directory, COMPILER)
+            status, _, err = run([sys.executable, "-I", program], 60)
+            if status != 0:
+                return {"error": f"{program} could not compile the wrapper: {err.strip()[-500:] or status}."}
         for link in task["links"]:
             switch_link(link["path"], link["target"])
         for path in task["remove"]:

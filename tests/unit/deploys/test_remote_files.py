@@ -89,22 +89,27 @@ class TestPutFiles:
 
     def test_a_compiled_directory_holds_its_own_files_and_no_other(self, tmp_path):
         package = tmp_path / "wrapper" / "nvproxy_wrapper"
-        self.path = package / "runtime.py"
+        self.path = package / "byte_code.py"
         package.mkdir(parents=True)
-        (package / "runtime.py~").write_text("an editor's")
+        (package / "byte_code.py~").write_text("an editor's")
         (package / "__pycache__").mkdir()
         (package / "__pycache__" / "gone.cpython-311.pyc").write_text("")
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
         (elsewhere / "theirs").write_text("theirs")
         (package / "link").symlink_to(elsewhere)
-        assert self.put("x = 1\n", compile=[str(tmp_path / "wrapper")]) == {}
-        files = [entry for entry in package.rglob("*") if entry.is_file()]
-        assert [entry.name for entry in files if entry.suffix != ".pyc"] == ["runtime.py"]
-        assert [entry.name for entry in files if entry.suffix == ".pyc"] == [
-            entry.name for entry in files if entry.name.startswith("runtime.cpython")
-        ]
+        assert self.put("open(__file__ + 'c', 'w')\n", compile=[str(tmp_path / "wrapper")]) == {}
+        files = [entry.name for entry in package.rglob("*") if entry.is_file()]
+        assert sorted(files) == ["byte_code.py", "byte_code.pyc"]
         assert (elsewhere / "theirs").exists()
+
+    def test_a_package_that_does_not_compile_is_said_and_made_live_by_no_link(self, tmp_path):
+        self.path = tmp_path / "wrapper" / "nvproxy_wrapper" / "byte_code.py"
+        link = tmp_path / "current"
+        links = [{"path": str(link), "target": "wrapper"}]
+        found = self.put("raise SystemExit('no space')", compile=[str(tmp_path / "wrapper")], links=links)
+        assert "no space" in found["error"]
+        assert not link.is_symlink()
 
     def test_directories_named_are_removed(self, tmp_path):
         staging = tmp_path / "staging"

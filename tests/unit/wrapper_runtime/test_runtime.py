@@ -246,9 +246,51 @@ def test_a_damaged_wrapper_refuses_gpu_containers_and_plain_ones_run(tmp_path, d
     assert wrapper.call("create", "--bundle", str(plain), "abc", shell=shell).status == 0
 
 
+def other_mtime(_joined, module):
+    os.utime(module, (0, 0))
+
+
+def other_size(_joined, module):
+    status = module.stat()
+    with module.open("a") as file:
+        file.write("#")
+    os.utime(module, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def of_another_python(joined, _module):
+    joined.write_bytes(b"\0\0\r\n" + joined.read_bytes()[4:])
+
+
+def cut_off(joined, _module):
+    joined.write_bytes(joined.read_bytes()[:-1000])
+
+
+@pytest.mark.parametrize("change", [None, other_mtime, other_size, of_another_python, cut_off])
+def test_joined_byte_code_is_used_only_while_it_is_that_of_the_modules(tmp_path, change):
+    """The module that was joined is no Python any more, and nothing but its text says so."""
+    package = copy_of_the_package(tmp_path / "package")
+    module = package / "nvproxy_wrapper/rewrite.py"
+    cache = package / "nvproxy_wrapper/__pycache__"
+    joined = next(cache.glob("joined.*[0-9]"))
+    status = module.stat()
+    module.write_text("(" * status.st_size)
+    os.utime(module, ns=(status.st_atime_ns, status.st_mtime_ns))
+    for compiled in cache.glob("*.pyc"):
+        compiled.unlink()
+    (tmp_path / "home").mkdir()
+    wrapper = InstalledWrapper(tmp_path / "home", package=package)
+    bundle = wrapper.bundle("b", CSV)
+    if change is None:
+        assert wrapper.call("create", "--bundle", str(bundle), "abc").status == 0
+        return
+    change(joined, module)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc")
+    assert_refused(call, bundle, CSV, "missing or damaged")
+
+
 @pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
 def test_without_python_gpu_containers_are_refused_and_plain_ones_run(tmp_path, shell):
-    wrapper = InstalledWrapper(tmp_path, python="/nonexistent/python3")
+    wrapper = InstalledWrapper(tmp_path, package=ROOT, python="/nonexistent/python3")
     bundle = wrapper.bundle("b", CSV)
     call = wrapper.call("create", "--bundle", str(bundle), "abc", shell=shell)
     assert_refused(call, bundle, CSV, "/nonexistent/python3")

@@ -1,0 +1,91 @@
+"""Compile the package: each module by itself, and those of the create path once more into one file.
+
+`python3 -I nvproxy_wrapper/byte_code.py` does it for the directory that it lies in, and for the Python that
+runs it; the deploys run it after they put the package on a host. What it writes and when that is used:
+`joined`.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import compileall
+import marshal
+import os
+import sys
+from importlib.util import MAGIC_NUMBER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType
+
+READER = "joined"
+ENTRY = "runtime"
+"""The module that the launcher asks for `main`."""
+
+
+class Source:
+    """One module's text as it is now.
+
+    Attributes:
+        name: without the package's and without .py; `__init__` for the package.
+        tree: what it says, without `from __future__`: as a flag that means the same, and imports nothing.
+    """
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.name = name
+        self._path = f"{folder}/{name}.py"
+        with open(self._path, encoding="utf-8") as file:
+            self._status = os.fstat(file.fileno())
+            self.tree = ast.parse(file.read(), self._path)
+        self.tree.body = [node for node in self.tree.body if getattr(node, "module", None) != "__future__"]
+
+    def imports(self) -> list[str]:
+        """The modules of this package that it imports at its top."""
+        siblings = [node for node in self.tree.body if isinstance(node, ast.ImportFrom) and node.level == 1]
+        return [name for node in siblings for name in ([node.module] if node.module else _names(node))]
+
+    def code(self) -> CodeType:
+        """Its byte-code, without docstrings."""
+        flags = __future__.annotations.compiler_flag
+        made: CodeType = compile(self.tree, self._path, "exec", flags, dont_inherit=True, optimize=2)
+        return made
+
+    def entry(self) -> tuple[str, int, int, CodeType]:
+        """What `joined.load` takes."""
+        return self.name, self._status.st_size, int(self._status.st_mtime), self.code()
+
+
+def write(folder: str) -> None:
+    """Compile the package in `folder`.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        SyntaxError: a module is not for this Python.
+    """
+    sources = _with_imports(folder, ENTRY, {"__init__": Source(folder, "__init__")})
+    parts = (Source(folder, READER).code(), tuple(source.entry() for source in sources.values()))
+    if not compileall.compile_dir(folder, quiet=1):
+        raise SyntaxError(f"{folder} has a module that is not for Python {sys.version.split()[0]}")
+    path = f"{folder}/__pycache__/{READER}.{sys.implementation.cache_tag}"
+    with open(f"{path}.new", "wb") as file:
+        file.write(MAGIC_NUMBER + marshal.dumps(parts))
+        os.fchmod(file.fileno(), 0o644)
+    os.replace(f"{path}.new", path)
+
+
+def _with_imports(folder: str, name: str, found: dict[str, Source]) -> dict[str, Source]:
+    """`found`, and behind it what `name` imports and `name` itself."""
+    source = Source(folder, name)
+    for other in source.imports():
+        if other not in found:
+            found = _with_imports(folder, other, found)
+    return {**found, name: source}
+
+
+def _names(node: ast.ImportFrom) -> list[str]:
+    return [alias.name for alias in node.names]
+
+
+if __name__ == "__main__":
+    write(os.path.dirname(os.path.abspath(__file__)))
