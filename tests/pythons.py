@@ -30,7 +30,7 @@ def _of_this_machine() -> dict[str, str]:
 
 
 def of_the_lab() -> str:
-    """The lab's Python; the first who asks may have to wait for it, and none gets one that is not to be had."""
+    """The lab's Python, which may have to be built first; the test is skipped where it is not to be had."""
     try:
         return str(Lab.open().path(new_python()) / PROGRAM)
     except LabError as error:

@@ -6,28 +6,20 @@ api/operations.py), while a command that fails stops the one host.
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyinfra import host
 from pyinfra.api import FunctionCommand, StringCommand, operation
 
 from deploys.host.remote_program import JsonCommand, RemoteProgram, printable
 from deploys.model import paths
-from deploys.model.applied import Applied, Before, RuntimeProbe
-from deploys.model.plan import (
-    DesiredFile,
-    FileChange,
-    LinkChange,
-    Refusal,
-    Step,
-    applied_after,
-    driver_refusal,
-    file_change,
-    removal_of_runtime,
-    runtime_on_host,
-    wrapper_settings,
-)
+from deploys.model.applied import Before, RuntimeProbe
+from deploys.model.changes import FileChange
+from deploys.model.drivers import unsupported
+from deploys.model.managed_files import file_change, wrapper_settings_file
+from deploys.model.plan import Refusal, Step
+from deploys.model.removal_plan import removal_plan
+from deploys.model.site_plan import applied_after
 from deploys.model.versions import TOOLKIT_PACKAGES
 
 if TYPE_CHECKING:
@@ -37,7 +29,8 @@ if TYPE_CHECKING:
     from pyinfra.api.command import PyinfraCommand
 
     from deploys.host.run import HostRun
-    from deploys.model.plan import EngineChange
+    from deploys.model.changes import EngineChange, LinkChange
+    from deploys.model.removal_plan import RemovalPlan
 
     Commands = Generator[PyinfraCommand, None, None]
 
@@ -64,15 +57,8 @@ def _say(state: State, host: Host, sentences: Sequence[str]) -> bool:  # noqa: A
     return True
 
 
-def _fail(sentences: Sequence[str]) -> FunctionCommand:
-    return FunctionCommand(_say_and_fail, (tuple(sentences),), {})
-
-
-def _files(changes: Sequence[FileChange]) -> list[dict[str, Any]]:
-    return [
-        {"path": change.path, "text": change.text, "mode": change.mode, "original": change.original}
-        for change in changes
-    ]
+def _fail(reasons: Sequence[Refusal | str]) -> FunctionCommand:
+    return FunctionCommand(_say_and_fail, (tuple(str(reason) for reason in reasons),), {})
 
 
 def put_files(
@@ -85,7 +71,10 @@ def put_files(
     """The command that puts directories, files, byte-code and links in place, and then removes trees."""
     task = {
         "directories": [{"path": path, "mode": 0o750} for path in directories],
-        "files": _files(changes),
+        "files": [
+            {"path": change.path, "text": change.text, "mode": change.mode, "original": change.original}
+            for change in changes
+        ],
         "links": [{"path": link.path, "target": link.target} for link in links],
         "compile": list(compile_directories),
         "remove": list(remove),
@@ -100,7 +89,7 @@ def refused(run: HostRun) -> Commands:
     if not run.plan.refusals:
         host.noop("nothing stands against it")
         return
-    yield _fail([str(refusal) for refusal in run.plan.refusals])
+    yield _fail(run.plan.refusals)
 
 
 @operation()
@@ -144,11 +133,11 @@ def staged(run: HostRun, *, keep: bool = True) -> Commands:
     fetched, driver = command.result.get("release"), run.snapshot.driver.version
     refusal = None
     if fetched is not None and driver is not None:
-        refusal = driver_refusal(run.settings, driver, tuple(fetched["drivers"]))
+        refusal = unsupported(run.settings, driver, fetched["drivers"])
     if refusal is not None or not keep:
         yield StringCommand("rm", "-rf", paths.STAGING_DIR)
     if refusal is not None:
-        yield _fail([str(refusal)])
+        yield _fail([refusal])
 
 
 @operation()
@@ -230,7 +219,7 @@ def runsc_tried(run: HostRun) -> Commands:
         else:
             host.noop("runsc was tried, and is the current one")
         return
-    runsc = f"{paths.GVISOR_DIR}/{run.settings.gvisor_release}/runsc"
+    runsc = f"{paths.release_directory(run.settings.gvisor_release)}/runsc"
     command = RunscProbe(f"timeout -k 5 180 {paths.ADMIN_COMMAND} probe {runsc} --format json")
     yield command
     try:
@@ -238,8 +227,7 @@ def runsc_tried(run: HostRun) -> Commands:
     except ValueError as error:
         yield _fail([f"'{command}' did not answer as it should: {error}. Run it on the host to see why."])
         return
-    settings = DesiredFile(Step.WRAPPER, paths.WRAPPER_SETTINGS, wrapper_settings(run.settings, run.probe))
-    change = file_change(run.snapshot, settings)
+    change = file_change(run.snapshot, wrapper_settings_file(run.settings, run.probe))
     yield put_files([change] if change is not None else [], links)
 
 
@@ -250,12 +238,11 @@ def engine_configured(run: HostRun) -> Commands:
     if change is None:
         host.noop("dockerd has the runtime loaded")
         return
-    yield RemoteProgram("docker_engine", engine_task(change), seconds=240)
+    yield _docker_engine(change)
 
 
-def engine_task(change: EngineChange) -> dict[str, Any]:
-    """The task of `docker_engine`."""
-    return {
+def _docker_engine(change: EngineChange) -> RemoteProgram:
+    task = {
         "path": paths.DAEMON_JSON,
         "text": change.file.text if change.file is not None else None,
         "seen": change.seen,
@@ -266,6 +253,7 @@ def engine_task(change: EngineChange) -> dict[str, Any]:
         "daemon": change.daemon,
         "can_validate": change.can_validate,
     }
+    return RemoteProgram("docker_engine", task, seconds=240)
 
 
 @operation()
@@ -279,8 +267,7 @@ def recorded(run: HostRun) -> Commands:
         yield _fail([f"{paths.APPLIED} is not written: the installed release is not known. Run again."])
         return
     text = applied_after(run.settings, run.snapshot, run.sources, run.gvisor).text()
-    there = run.snapshot.files.get(paths.APPLIED)
-    if there is not None and there.text == text and not run.plan.fetches:
+    if run.snapshot.text_of(paths.APPLIED) == text and not run.plan.fetches:
         host.noop("the record is right")
         return
     change = FileChange(paths.APPLIED, text, 0o644, "the record differs", original=False)
@@ -298,51 +285,43 @@ def planned(run: HostRun) -> Commands:
 
 @operation()
 def removed(run: HostRun) -> Commands:
-    """Put the host back as it was before the first run; refused while the runtime's containers run.
-
-    What would stop a site run does not stop this: a host whose driver is gone must be able to be left, too.
-    """
+    """Put the host back as it was before the first run; refused while the runtime's containers run."""
     if run.looked is None:
-        yield _fail([str(refusal) for refusal in run.plan.refusals])
+        yield _fail(run.plan.refusals)
         return
     try:
-        before = Before.read(run.snapshot)
+        before = Before.read(run.looked)
     except ValueError:
-        yield _fail([str(refusal) for refusal in run.plan.refusals])
+        yield _fail(run.plan.refusals)
         return
     if before is None:
         host.noop("no run has changed this host")
         return
-    change = removal_of_runtime(run.settings, run.snapshot, before)
-    if isinstance(change, Refusal):
-        yield _fail([str(change)])
+    plan = removal_plan(run.settings, run.looked, before)
+    if isinstance(plan, Refusal):
+        yield _fail([plan])
         return
-    name = runtime_on_host(run.settings, run.snapshot)
-    if run.snapshot.engine.running:
-        running = RemoteProgram("containers_of_runtime", {"runtime": name}, seconds=120)
+    if run.looked.engine.running:
+        running = RemoteProgram("containers_of_runtime", {"runtime": plan.runtime}, seconds=120)
         yield running
         if running.result.get("containers"):
             names = ", ".join(running.result["containers"])
-            yield _fail([f"containers of the runtime {name} are running: {names}. Stop them first."])
+            yield _fail([f"containers of the runtime {plan.runtime} are running: {names}. Stop them first."])
             return
-    if change is not None:
-        yield RemoteProgram("docker_engine", engine_task(change), seconds=240)
-    yield RemoteProgram("removal", _removal_task(run, Applied.read(run.snapshot), before), seconds=900)
+    if plan.engine is not None:
+        yield _docker_engine(plan.engine)
+    yield _removal(plan)
 
 
-def _removal_task(run: HostRun, applied: Applied, before: Before) -> dict[str, Any]:
-    there = [name for name in TOOLKIT_PACKAGES if name in run.snapshot.packages]
-    return {
-        "held": there,
-        "packages": [name for name in there if name not in before.packages],
-        "files": sorted({*applied.files, *paths.MANAGED_FILES} - {paths.DAEMON_JSON}),
-        "links": [paths.GVISOR_CURRENT, paths.WRAPPER_CURRENT],
-        "directories": [*applied.directories, *run.snapshot.trees, paths.STATE_DIR],
-        "parents": [
-            paths.GVISOR_DIR,
-            paths.WRAPPER_DIR,
-            str(PurePosixPath(paths.WRAPPER_SETTINGS).parent),
-        ],
-        "before": list(before.files),
+def _removal(plan: RemovalPlan) -> RemoteProgram:
+    task = {
+        "held": plan.held,
+        "packages": plan.purged,
+        "files": plan.files,
+        "links": plan.links,
+        "directories": plan.directories,
+        "parents": plan.parents,
+        "before": plan.before,
         "backup": paths.BACKUP_DIR,
     }
+    return RemoteProgram("removal", task, seconds=900)

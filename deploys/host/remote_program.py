@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from pyinfra.api import Host, State
     from pyinfra.api.arguments import ConnectorArguments
 
-PYTHON = "/usr/bin/python3"
 NO_PYTHON = {
-    "error": f"{PYTHON} is not there or older than 3.8. The wrapper and these checks need it: "
+    "error": f"{paths.PYTHON} is not there or older than 3.8. The wrapper and these checks need it: "
     "install the package python3 (not python3-minimal, which has no json)."
 }
 
@@ -70,8 +69,8 @@ def shell_line(program: str, seconds: int) -> str:
         seconds: the time limit. pyinfra's own `_timeout` would leave the program running on the host.
     """
     return (
-        f"if {PYTHON} -I -c 'import json, sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then "
-        f"timeout -k 30 {seconds} {PYTHON} -I -c {shlex.quote(_BOOTSTRAP)} {program}; "
+        f"if {paths.PYTHON} -I -c 'import json, sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then "
+        f"timeout -k 30 {seconds} {paths.PYTHON} -I -c {shlex.quote(_BOOTSTRAP)} {program}; "
         f"else cat >/dev/null; echo {shlex.quote(json.dumps(NO_PYTHON))}; fi"
     )
 

@@ -9,7 +9,8 @@ from pyinfra import host
 
 from deploys.host import inventory, snapshot
 from deploys.model.applied import Applied, AppliedRelease, RuntimeProbe
-from deploys.model.plan import Plan, Refusal, plan
+from deploys.model.plan import Plan, Refusal
+from deploys.model.site_plan import site_plan
 
 if TYPE_CHECKING:
     from deploys.model.settings import Settings
@@ -55,7 +56,7 @@ def look() -> HostRun:
     seen = snapshot.take(settings, sources)
     if isinstance(seen, Refusal):
         return HostRun(settings, sources, None, Plan(refusals=(seen,)))
-    planned = plan(settings, seen, sources)
+    planned = site_plan(settings, seen, sources)
     before = Applied.read(seen).gvisor if planned.release is None else None
     return HostRun(
         settings,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TASK = {
     "files": [*paths.MANAGED_FILES, paths.APPLIED, paths.BEFORE],
-    "links": [paths.GVISOR_CURRENT, paths.WRAPPER_CURRENT],
+    "links": list(paths.MANAGED_LINKS),
     "directories": [paths.DECISION_LOG_DIR],
     "packages": list(TOOLKIT_PACKAGES),
     "disk": [paths.GVISOR_DIR, paths.STATE_DIR],
@@ -36,10 +36,7 @@ class SnapshotProbe(ProgramAnswer):
 
 def take(settings: Settings, sources: Sources) -> HostSnapshot | Refusal:
     """Look at the current host; a host that gives no usable answer is a refusal, and stops nobody else."""
-    trees = [
-        f"{paths.GVISOR_DIR}/{settings.gvisor_release}",
-        f"{paths.WRAPPER_DIR}/{sources.wrapper.directory_name}",
-    ]
+    trees = [paths.release_directory(settings.gvisor_release), sources.wrapper.directory]
     found = host.get_fact(SnapshotProbe, _stdin=stdin_for(SnapshotProbe.program, {**TASK, "trees": trees}))
     if "error" in found:
         return Refusal(str(found["error"]).rstrip("."), "Repair that, and run again.")

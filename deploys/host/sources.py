@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 import nvproxy_wrapper
 from deploys.host.remote.prelude import tree_digest_of, tree_line
 from deploys.model.settings import SettingsError
-from deploys.model.sources import Sources, WrapperPackage
+from deploys.model.sources import FILE_MODE, Sources, WrapperPackage
 
 if TYPE_CHECKING:
     from deploys.model.settings import Settings
-
-FILE_MODE = 0o644
 
 
 @cache

@@ -101,8 +101,7 @@ class Applied(_Record):
     @classmethod
     def read(cls, snapshot: HostSnapshot) -> Self:
         """The record that is on the host; one that cannot be read counts as none, and is written anew."""
-        there = snapshot.files.get(paths.APPLIED)
         try:
-            return cls() if there is None else cls.model_validate_json(there.text or "")
+            return cls.model_validate_json(snapshot.text_of(paths.APPLIED))
         except ValidationError:
             return cls()

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from deploys.model.snapshot import HostSnapshot
+    from deploys.model.snapshot import Gpu, HostSnapshot
 
 # nvidia-modeset, nvidia-uvm-tools and nvidia-caps are dead nodes inside gVisor (20260817,
 # gofer_mount.go:483).
 CONTROL_NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm")
 
 
-def gpu_nodes(snapshot: HostSnapshot) -> tuple[str, ...]:
-    """The device nodes of the host's GPUs, in NVML's order."""
-    return tuple(f"/dev/nvidia{gpu.minor}" for gpu in snapshot.gpus if gpu.minor is not None)
+def device_nodes(gpus: Iterable[Gpu]) -> tuple[str, ...]:
+    """The control nodes and those of these GPUs, which go by the minor and not by the index."""
+    return (*CONTROL_NODES, *(f"/dev/nvidia{gpu.minor}" for gpu in gpus if gpu.minor is not None))
 
 
 def devices_csv(snapshot: HostSnapshot) -> str:
     """One line per device node that gVisor can serve."""
-    return _lines(("dev", path) for path in (*CONTROL_NODES, *gpu_nodes(snapshot)))
+    return _lines(("dev", path) for path in device_nodes(snapshot.gpus))
 
 
 def drivers_csv(snapshot: HostSnapshot) -> str:

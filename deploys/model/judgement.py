@@ -353,13 +353,12 @@ def _driver(what: Verification, answer: Answer) -> Check:
             State.FAILED, "no NVIDIA driver is loaded", "Install the NVIDIA driver, or 'modprobe nvidia'."
         )
     elif outcome is not None and verdict is None:
-        told = settings.driver_version or version
         try:
-            reason = unsupported(told, outcome.out.split(), settings.gvisor_release, settings.runsc_flags)
+            refusal = unsupported(settings, version, outcome.out.split())
         except ValueError as fault:
             verdict = _Verdict(State.UNKNOWN, f"runsc's list of drivers was not understood: {fault}")
         else:
-            verdict = None if reason is None else _Verdict(State.FAILED, reason.what, reason.remedy)
+            verdict = None if refusal is None else _Verdict(State.FAILED, refusal.what, refusal.remedy)
     expected = f"one that gVisor {settings.gvisor_release} supports"
     return _host_check("host.driver", "the NVIDIA driver", verdict, version, expected)
 

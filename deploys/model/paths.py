@@ -10,7 +10,8 @@ WRAPPER_DIR = "/opt/nvproxy-wrapper"
 WRAPPER_CURRENT = f"{WRAPPER_DIR}/current"
 LAUNCHER = "/usr/local/bin/nvproxy-runsc"
 ADMIN_COMMAND = "/usr/local/bin/nvproxy-wrapper"
-WRAPPER_SETTINGS = "/etc/nvproxy-wrapper/settings.json"
+WRAPPER_SETTINGS_DIR = "/etc/nvproxy-wrapper"
+WRAPPER_SETTINGS = f"{WRAPPER_SETTINGS_DIR}/settings.json"
 WRAPPER_LOGROTATE = "/etc/logrotate.d/nvproxy-wrapper"
 DECISION_LOG_DIR = "/var/log/nvproxy-wrapper"
 DECISION_LOG = f"{DECISION_LOG_DIR}/decisions.jsonl"
@@ -39,6 +40,7 @@ DAEMON_JSON = "/etc/docker/daemon.json"
 MODULES_LOAD = "/etc/modules-load.d/nvproxy-fleet.conf"
 
 PROC_DRIVER = "/proc/driver/nvidia"
+PYTHON = "/usr/bin/python3"
 
 # Every file outside of the versioned directories that a run writes.
 MANAGED_FILES = (
@@ -54,3 +56,9 @@ MANAGED_FILES = (
     TOOLKIT_CONFIG,
     DAEMON_JSON,
 )
+MANAGED_LINKS = (GVISOR_CURRENT, WRAPPER_CURRENT)
+
+
+def release_directory(release: str) -> str:
+    """Where a release of gVisor lies."""
+    return f"{GVISOR_DIR}/{release}"

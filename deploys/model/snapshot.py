@@ -114,3 +114,8 @@ class HostSnapshot(_Part):
     links: Mapping[str, str]
     directories: tuple[str, ...]
     trees: Mapping[str, str]
+
+    def text_of(self, path: str) -> str:
+        """The text of a file of `files`; empty where it is not there, or is no text."""
+        there = self.files.get(path)
+        return "" if there is None or there.text is None else there.text

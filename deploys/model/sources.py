@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from deploys.model import paths
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# Of each of the wrapper's modules; it is a part of what `WrapperPackage.tree` is made from.
+FILE_MODE = 0o644
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,11 @@ class WrapperPackage:
     def directory_name(self) -> str:
         """The version and a part of the digest: two states of one version never share a directory."""
         return f"{self.version}-{self.tree[:12]}"
+
+    @property
+    def directory(self) -> str:
+        """Where it lies on a host."""
+        return f"{paths.WRAPPER_DIR}/{self.directory_name}"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploys.model import paths, sight
 from deploys.model.checks import Check, State, Subject
-from deploys.model.device_specs import CONTROL_NODES
+from deploys.model.device_specs import device_nodes
 from deploys.model.rendering import render
 from deploys.model.settings import ToolkitMode
 from deploys.model.sight import Sight
@@ -192,15 +192,12 @@ def _single_gpus(settings: Settings, gpus: Sequence[Gpu], subject: Subject) -> I
 
 def expected_sight(gpus: Sequence[Gpu], *, gvisor: bool | None) -> Sight | None:
     """What a container given these GPUs must show; None where the driver does not tell about them."""
-    minors = [gpu.minor for gpu in gpus if gpu.minor is not None]
     uuids = [gpu.uuid for gpu in gpus if gpu.uuid is not None]
-    if len(minors) < len(gpus) or len(uuids) < len(gpus):
+    if len(uuids) < len(gpus) or any(gpu.minor is None for gpu in gpus):
         return None
     if not gpus:
         return Sight(gvisor, (), (), ())
-    # By the minor, which is not the index (google/gvisor issue 9389).
-    nodes = sorted([*CONTROL_NODES, *(f"/dev/nvidia{minor}" for minor in minors)])
-    return Sight(gvisor, tuple(nodes), tuple(uuids), sight.LIBRARIES)
+    return Sight(gvisor, tuple(sorted(device_nodes(gpus))), tuple(uuids), sight.LIBRARIES)
 
 
 def _skipped(name: str, subject: Subject, asked: str, why: str) -> Check:

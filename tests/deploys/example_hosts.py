@@ -6,7 +6,9 @@ A host is what `snapshot_probe` prints for it: the shapes and values are those o
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 from deploys.host import sources
@@ -16,7 +18,12 @@ from deploys.model.settings import Settings
 from deploys.model.snapshot import HostSnapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deploys.model.sources import Sources
+
+    # Changes a record of a host in place.
+    Drift = Callable[[dict[str, Any]], None]
 
 RELEASE = "20260905"
 DRIVER = "570.124.06"
@@ -118,3 +125,44 @@ def file_record(text: str, mode: int = 0o644) -> dict[str, Any]:
         "is_link": False,
         "text": text,
     }
+
+
+def drifted(base: HostSnapshot | dict[str, Any], *drifts: Drift) -> HostSnapshot:
+    """A host after somebody has changed it."""
+    record = copy.deepcopy(base) if isinstance(base, dict) else base.model_dump(mode="json")
+    for drift in drifts:
+        drift(record)
+    return snapshot(record)
+
+
+def at(*keys: str, value: Any) -> Drift:
+    """A drift that gives one place of the snapshot another value."""
+
+    def drift(record: dict[str, Any]) -> None:
+        for key in keys[:-1]:
+            record = record[key]
+        record[keys[-1]] = value
+
+    return drift
+
+
+def without(*keys: str) -> Drift:
+    """A drift that takes one place of the snapshot out."""
+
+    def drift(record: dict[str, Any]) -> None:
+        for key in keys[:-1]:
+            record = record[key]
+        del record[keys[-1]]
+
+    return drift
+
+
+def recorded(path: str, *keys: str, value: Any) -> Drift:
+    """A drift inside one of the records that runs leave on a host."""
+
+    def drift(record: dict[str, Any]) -> None:
+        content = json.loads(record["files"][path]["text"])
+        at(*keys, value=value)(content)
+        record["files"][path] = file_record(json.dumps(content))
+
+    return drift

@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from deploys.model import paths
 from deploys.model.applied import Applied, AppliedRelease, Before, RuntimeProbe
-from deploys.model.plan import DesiredFile, Step, applied_after, file_change, plan, wrapper_settings
+from deploys.model.managed_files import file_change, wrapper_settings_file
+from deploys.model.plan import Plan
+from deploys.model.site_plan import applied_after, site_plan
 from deploys.model.versions import TOOLKIT_PACKAGES
-from tests.deploys.example_hosts import PROBE, RELEASE_TREE, file_record, snapshot
+from tests.deploys.example_hosts import (
+    BLANK,
+    PROBE,
+    RELEASE_TREE,
+    brought,
+    file_record,
+    settings,
+    snapshot,
+)
 
 if TYPE_CHECKING:
-    from deploys.model.plan import FileChange, Plan
+    from deploys.model.changes import FileChange
     from deploys.model.settings import Settings
     from deploys.model.snapshot import HostSnapshot
     from deploys.model.sources import Sources
@@ -32,8 +42,7 @@ def after(
     _install(host, changes, sources)
     _configure(host, changes)
     if changes.probe_runsc:
-        wanted = DesiredFile(Step.WRAPPER, paths.WRAPPER_SETTINGS, wrapper_settings(settings, probe))
-        change = file_change(before, wanted)
+        change = file_change(before, wrapper_settings_file(settings, probe))
         if change is not None:
             _write(host, change)
     if not changes.empty and Before.read(before) is None:
@@ -78,4 +87,13 @@ def _install(host: dict[str, Any], changes: Plan, sources: Sources) -> None:
 
 def converged(settings: Settings, before: HostSnapshot, sources: Sources) -> HostSnapshot:
     """A host after a site run that nothing went wrong in."""
-    return after(plan(settings, before, sources), settings, before, sources)
+    return after(site_plan(settings, before, sources), settings, before, sources)
+
+
+NOTHING = Plan(refusals=())
+# The blank example host after a site run.
+SETTINGS = settings()
+SOURCES = brought()
+CONVERGED = converged(SETTINGS, snapshot(BLANK), SOURCES)
+WRAPPER_TREE = SOURCES.wrapper.directory
+RELEASE_DIRECTORY = paths.release_directory(SETTINGS.gvisor_release)

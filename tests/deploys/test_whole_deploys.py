@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deploys.model import paths
-from deploys.model.plan import DISK_NEEDED
+from deploys.model.preflight import DISK_NEEDED
 from deploys.model.versions import TOOLKIT_PACKAGES
 from tests.deploys.example_hosts import (
     BLANK,
@@ -27,12 +27,11 @@ from tests.deploys.example_hosts import (
     RELEASE,
     RELEASE_TREE,
     SETTINGS_DATA,
-    brought,
+    at,
     file_record,
-    settings,
     snapshot,
 )
-from tests.deploys.simulated_host import converged
+from tests.deploys.simulated_host import SETTINGS, SOURCES, WRAPPER_TREE, converged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,8 +59,7 @@ def lab_host() -> dict[str, Any]:
 
 LAB_HOST = lab_host()
 VERIFIED = verified()
-CONVERGED = converged(settings(), snapshot(LAB_HOST), brought()).model_dump(mode="json")
-WRAPPER_TREE = f"{paths.WRAPPER_DIR}/{brought().wrapper.directory_name}"
+CONVERGED = converged(SETTINGS, snapshot(LAB_HOST), SOURCES).model_dump(mode="json")
 
 
 def answers(record: Mapping[str, Any], **others: object) -> dict[str, object]:
@@ -80,10 +78,7 @@ def answers(record: Mapping[str, Any], **others: object) -> dict[str, object]:
 def changed(record: Mapping[str, Any], *keys: str, value: object) -> dict[str, Any]:
     """A record with one place changed."""
     made = copy.deepcopy(dict(record))
-    place = made
-    for key in keys[:-1]:
-        place = place[key]
-    place[keys[-1]] = value
+    at(*keys, value=value)(made)
     return made
 
 
@@ -306,6 +301,14 @@ def test_a_second_run_changes_nothing_and_says_so_of_every_operation(second):
     for operation in operations:
         assert (operation["success"], operation["error"]) == ([], []), operation["name"]
         assert len(operation["no_change"]) == 2, operation["name"]
+
+
+def test_the_page_about_operations_names_every_one_in_its_order(second):
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    _head, _line, _before, *rows = [
+        line.split("|")[1].strip() for line in page.splitlines() if line[:1] == "|"
+    ]
+    assert rows == [entry["name"].replace(" | ", ": ") for entry in second.json["results"]["operations"]]
 
 
 def test_a_second_run_takes_at_most_six_round_trips_and_starts_no_package_manager(second):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deploys.host import snapshot
 from deploys.host.remote_program import answer, shell_line, stdin_for
 from deploys.host.sources import wrapper_package
-from deploys.model import device_specs, paths, plan
+from deploys.model import device_specs, paths, wrapper_files
 from deploys.model.applied import RuntimeProbe
 from deploys.model.rendering import render
 from deploys.model.settings import Settings, ToolkitMode
@@ -66,11 +66,11 @@ class Site:
     def files(self, cell: Cell, probe: RuntimeProbe) -> dict[str, tuple[str, int]]:
         """What stands between shim and runsc, text and mode by path: the wrapper's files, the one line."""
         settings = self.settings(cell)
-        of_wrapper = json.loads(plan.wrapper_settings(settings, probe))
+        of_wrapper = json.loads(wrapper_files.wrapper_settings(settings, probe))
         of_wrapper["toolkit_mode"] = cell.configured_mode
         words = shlex.join([paths.RUNSC, "--nvproxy", *settings.runsc_flags])
         return {
-            paths.LAUNCHER: (plan.launcher(settings), 0o755),
+            paths.LAUNCHER: (wrapper_files.launcher(settings), 0o755),
             paths.WRAPPER_SETTINGS: (json.dumps(of_wrapper, indent=2) + "\n", 0o644),
             ONE_LINE: (f'#!/bin/bash\nexec {words} "$@"\n', 0o755),
         }
@@ -93,8 +93,9 @@ class Site:
         directory = f"{paths.WRAPPER_DIR}/{package.directory_name}"
         for name, text in package.files.items():
             self.write(f"{directory}/{name}", text)
-        self.host.run(f"ln -sfn {directory} {paths.WRAPPER_CURRENT} && python3 -m compileall -q {directory}")
-        self.write(paths.ADMIN_COMMAND, plan.admin_command(), 0o755)
+        compiler = f"{directory}/nvproxy_wrapper/byte_code.py"
+        self.host.run(f"ln -sfn {directory} {paths.WRAPPER_CURRENT} && python3 -I {compiler}")
+        self.write(paths.ADMIN_COMMAND, wrapper_files.admin_command(), 0o755)
         for path in _REMOTE.glob("*.py"):
             self.write(f"{HOME}/deploys/host/remote/{path.name}", path.read_text(encoding="utf-8"))
         self.write(PROGRAM, Path(containers_on_host.__file__).read_text(encoding="utf-8"))

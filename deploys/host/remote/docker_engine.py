@@ -14,7 +14,7 @@ import os
 import time
 from typing import Any
 
-from deploys.host.remote.prelude import Fault, replace_file, run
+from deploys.host.remote.prelude import Fault, kept_path, replace_file, run
 
 RELOAD_SECONDS = 20
 
@@ -100,8 +100,7 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
                     os.unlink(candidate)
         if new != old:
             if old is not None:
-                name = path.strip("/").replace("/", "%")
-                kept = os.path.join(task["backup"], "original" if task["original"] else "previous", name)
+                kept = kept_path(task["backup"], path, original=task["original"])
                 if not (task["original"] and os.path.exists(kept)):
                     replace_file(kept, old, 0o600)
             written = True

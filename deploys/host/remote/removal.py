@@ -13,12 +13,12 @@ import os
 import shutil
 from typing import Any
 
-from deploys.host.remote.prelude import Fault, replace_file, run
+from deploys.host.remote.prelude import Fault, kept_path, replace_file, run
 
 
 def restore(path: str, backup: str, *, was_there: bool) -> None:
     """The file as it was before the first run, or no file; one that no run has come to replace stays."""
-    kept = os.path.join(backup, "original", path.strip("/").replace("/", "%"))
+    kept = kept_path(backup, path, original=True)
     if os.path.isfile(kept):
         with open(kept, "rb") as file:
             replace_file(path, file.read(), os.stat(kept).st_mode & 0o7777)

@@ -14,6 +14,7 @@ from deploys.model.versions import (
     DriverVersion,
     ToolkitVersion,
 )
+from tests.deploys.example_hosts import settings
 
 NUMBER = st.integers(0, 999)
 SUPPORTED = ("535.183.01", "550.54.14", "550.90.07", "550.90.12", "570.124.06", "580.65.06")
@@ -65,7 +66,7 @@ def test_a_release_of_gvisor_is_a_date(text, is_one):
 
 @pytest.mark.parametrize("driver", SUPPORTED)
 def test_a_driver_that_runsc_lists_is_served(driver):
-    assert unsupported(driver, SUPPORTED, "20260905", ()) is None
+    assert unsupported(settings(), driver, SUPPORTED) is None
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_a_driver_that_runsc_lists_is_served(driver):
     ],
 )
 def test_a_driver_that_runsc_does_not_list_is_refused_with_the_nearest_ones(driver, nearest):
-    found = unsupported(driver, SUPPORTED, "20260905", ("--debug",))
+    found = unsupported(settings(runsc_args=["--debug"]), driver, SUPPORTED)
     shown = DriverVersion.parse(driver)
     assert found.what == (
         f"the NVIDIA driver {shown} is not among the 6 that gVisor 20260905 supports (nearest: {nearest})"
@@ -88,14 +89,15 @@ def test_a_driver_that_runsc_does_not_list_is_refused_with_the_nearest_ones(driv
 def test_a_runsc_that_lists_nothing_serves_nothing():
     assert (
         "not among the 0 that gVisor 20260905 supports (nearest: none)"
-        in unsupported("570.124.06", (), "20260905", ()).what
+        in unsupported(settings(), "570.124.06", ()).what
     )
 
 
-@pytest.mark.parametrize("flag", [ALLOW_UNSUPPORTED, f"{ALLOW_UNSUPPORTED}=true"])
+@pytest.mark.parametrize("flag", [f"--{ALLOW_UNSUPPORTED}", f"-{ALLOW_UNSUPPORTED}=true"])
 def test_an_operator_may_let_runsc_try(flag):
-    assert unsupported("999.1.1", SUPPORTED, "20260905", (flag,)) is None
+    assert unsupported(settings(runsc_args=[flag]), "999.1.1", SUPPORTED) is None
 
 
 def test_a_flag_that_says_false_does_not_let_runsc_try():
-    assert unsupported("999.1.1", SUPPORTED, "20260905", (f"{ALLOW_UNSUPPORTED}=false",)) is not None
+    refused = settings(runsc_args=[f"--{ALLOW_UNSUPPORTED}=false"])
+    assert unsupported(refused, "999.1.1", SUPPORTED) is not None

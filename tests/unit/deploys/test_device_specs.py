@@ -7,7 +7,7 @@ import copy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploys.model.device_specs import devices_csv, drivers_csv, gpu_nodes
+from deploys.model.device_specs import CONTROL_NODES, device_nodes, devices_csv, drivers_csv
 from tests.deploys.example_hosts import BLANK, DRIVER, snapshot
 
 LIB = "/usr/lib/x86_64-linux-gnu"
@@ -32,7 +32,7 @@ def test_libraries_and_programs_are_lib_lines_and_their_names_are_sym_lines():
 
 def test_a_gpu_whose_minor_is_not_known_has_no_line():
     gpus = [{**gpu, "minor": minor} for gpu, minor in zip(BLANK["gpus"], (None, 4), strict=True)]
-    assert gpu_nodes(host(gpus=gpus)) == ("/dev/nvidia4",)
+    assert device_nodes(host(gpus=gpus).gpus) == (*CONTROL_NODES, "/dev/nvidia4")
 
 
 @given(st.lists(st.none() | st.integers(0, 31), max_size=16, unique=True))

@@ -16,6 +16,7 @@ import pytest
 from deploys.host import remote_program
 from deploys.host.remote_program import NO_PYTHON, answer, shell_line, stdin_for
 from deploys.host.snapshot import TASK as SNAPSHOT_TASK
+from deploys.model import paths
 from deploys.model.snapshot import HostSnapshot
 
 REMOTE = Path(remote_program.__file__).parent / "remote"
@@ -33,7 +34,7 @@ NOTHING_TO_PUT = {"directories": [], "files": [], "links": [], "compile": [], "r
     ]
 )
 def python(request, monkeypatch):
-    monkeypatch.setattr(remote_program, "PYTHON", str(request.param))
+    monkeypatch.setattr(paths, "PYTHON", str(request.param))
     return request.param
 
 
@@ -114,7 +115,7 @@ def test_a_program_makes_its_files_for_everybody_to_read_whatever_the_hosts_umas
 
 @pytest.mark.parametrize("path", ["/nonexistent/python3", "/bin/false"])
 def test_a_host_without_a_python_that_will_do_says_what_to_install(monkeypatch, path):
-    monkeypatch.setattr(remote_program, "PYTHON", path)
+    monkeypatch.setattr(paths, "PYTHON", path)
     assert send("snapshot_probe", stdin_for("snapshot_probe", {})) == NO_PYTHON
 
 

@@ -1,0 +1,103 @@
+"""Every file of ours on a host as it should be, and how one that is there differs from that. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deploys.model import daemon_json, device_specs, paths
+from deploys.model.applied import Applied, Before
+from deploys.model.changes import FileChange
+from deploys.model.plan import Step
+from deploys.model.rendering import render
+from deploys.model.toolkit_config import config_toml
+from deploys.model.wrapper_files import admin_command, launcher, wrapper_settings
+
+if TYPE_CHECKING:
+    from deploys.model.applied import RuntimeProbe
+    from deploys.model.settings import Settings
+    from deploys.model.snapshot import HostSnapshot
+    from deploys.model.sources import Sources
+
+
+@dataclass(frozen=True)
+class DesiredFile:
+    """A file as it should be on a host, and the step that writes it."""
+
+    step: Step
+    path: str
+    text: str
+    mode: int = 0o644
+
+    @property
+    def sha256(self) -> str:
+        """Of its content, in hex."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def change(self, why: str, *, original: bool = False) -> FileChange:
+        """The change that writes it."""
+        return FileChange(self.path, self.text, self.mode, why, original)
+
+
+def desired_files(
+    settings: Settings, snapshot: HostSnapshot, sources: Sources, probe: RuntimeProbe | None
+) -> tuple[DesiredFile, ...]:
+    """Every file of ours on a host, but for the versioned directories.
+
+    Without a probe, the wrapper's settings are not among them: whether a runsc runs hooks is only known once
+    it was tried on the host.
+    """
+    modules = render("modules-load.conf.j2", modules=settings.kernel_modules)
+    apt_source = render(
+        "nvidia-container-toolkit.list.j2", key=paths.APT_KEYRING, url=settings.toolkit_repository_url
+    )
+    logrotate = render("logrotate.j2", audit_log=paths.DECISION_LOG)
+    files = [
+        DesiredFile(Step.KERNEL, paths.MODULES_LOAD, modules),
+        DesiredFile(Step.TOOLKIT, paths.APT_KEYRING, sources.toolkit_key),
+        DesiredFile(Step.TOOLKIT, paths.APT_SOURCE, apt_source),
+        DesiredFile(Step.WRAPPER, paths.LAUNCHER, launcher(settings), 0o755),
+        DesiredFile(Step.WRAPPER, paths.ADMIN_COMMAND, admin_command(), 0o755),
+        DesiredFile(Step.WRAPPER, paths.WRAPPER_LOGROTATE, logrotate),
+        DesiredFile(Step.DEVICE_SPECS, paths.DEVICES_CSV, device_specs.devices_csv(snapshot)),
+        DesiredFile(Step.DEVICE_SPECS, paths.DRIVERS_CSV, device_specs.drivers_csv(snapshot)),
+        DesiredFile(Step.RUNTIME_CONFIG, paths.TOOLKIT_CONFIG, config_toml(settings.toolkit_mode)),
+        _daemon_json(settings, snapshot),
+    ]
+    if probe is not None:
+        files.append(wrapper_settings_file(settings, probe))
+    return tuple(files)
+
+
+def wrapper_settings_file(settings: Settings, probe: RuntimeProbe) -> DesiredFile:
+    """The one file that is only known once runsc was tried."""
+    return DesiredFile(Step.WRAPPER, paths.WRAPPER_SETTINGS, wrapper_settings(settings, probe))
+
+
+def _daemon_json(settings: Settings, snapshot: HostSnapshot) -> DesiredFile:
+    text = snapshot.text_of(paths.DAEMON_JSON)
+    former = Applied.read(snapshot).runtime
+    if former is not None and former != settings.runtime_name:
+        text = daemon_json.without_runtime(text, former)
+    text = daemon_json.with_runtime(text, settings.runtime_name, paths.SHIM)
+    # It is not ours alone: a host may keep registry secrets in it and have it closed to others.
+    there = snapshot.files.get(paths.DAEMON_JSON)
+    return DesiredFile(Step.DOCKER, paths.DAEMON_JSON, text, 0o644 if there is None else there.mode)
+
+
+def file_change(snapshot: HostSnapshot, file: DesiredFile) -> FileChange | None:
+    """The change that makes a file be as it should, or None where it is."""
+    there = snapshot.files.get(file.path)
+    if there is None:
+        return file.change("not there")
+    # daemon.json keeps the owner that it has.
+    owner = (there.owner, there.group) if file.path == paths.DAEMON_JSON else (0, 0)
+    if there.sha256 != file.sha256:
+        why = "its content differs"
+    elif (there.mode, there.owner, there.group, there.is_link) != (file.mode, *owner, False):
+        why = f"it is not root's with mode {file.mode:o}"
+    else:
+        return None
+    before = Before.read(snapshot)
+    return file.change(why, original=before is None or file.path in before.files)

@@ -1,0 +1,182 @@
+"""What stops a host before anything is changed on it, each reason with what to do. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deploys.model import daemon_json, paths
+from deploys.model.applied import Applied, Before
+from deploys.model.drivers import unsupported
+from deploys.model.plan import Refusal
+from deploys.model.toolkit_config import runtimes_of
+
+if TYPE_CHECKING:
+    from deploys.model.settings import Settings
+    from deploys.model.snapshot import HostSnapshot
+
+# The release, unpacked, is some 250 MB; staging holds it once more, and the packages some 30 MB.
+DISK_NEEDED = 1_000_000_000
+PYTHON_FLOOR = (3, 8)
+_SHIM_NAME = paths.SHIM.rsplit("/", 1)[-1]
+
+
+def refusals(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
+    """What would stop this host, all of it at once: an operator should not have to find out one by one."""
+    found = (
+        _python(snapshot),
+        _rights(snapshot),
+        _system(snapshot),
+        _architecture(settings, snapshot),
+        _docker(snapshot),
+        _daemon_json(settings, snapshot),
+        _before(snapshot),
+        _containers(snapshot),
+        _driver(settings, snapshot),
+    )
+    return tuple(refusal for refusal in found if refusal is not None)
+
+
+def refusals_of_fetching(snapshot: HostSnapshot) -> tuple[Refusal, ...]:
+    """What would stop a run that has to fetch, and does not matter to a host that is as it should be."""
+    return tuple(
+        Refusal(
+            f"{path} has {free // 1_000_000} MB free, and {DISK_NEEDED // 1_000_000} MB are needed",
+            "Free some space there, and run again.",
+        )
+        for path, free in snapshot.disk_free.items()
+        if free < DISK_NEEDED
+    )
+
+
+def _python(snapshot: HostSnapshot) -> Refusal | None:
+    if snapshot.python >= PYTHON_FLOOR:
+        return None
+    version = ".".join(str(part) for part in snapshot.python)
+    return Refusal(
+        f"{paths.PYTHON} is {version}, and the wrapper needs 3.8 or later",
+        "Install a newer python3 from the distribution, or upgrade the host.",
+    )
+
+
+def _rights(snapshot: HostSnapshot) -> Refusal | None:
+    if snapshot.uid == 0:
+        return None
+    return Refusal(
+        f"the connection has the rights of user id {snapshot.uid}, and root's are needed",
+        "Set _sudo = True in the inventory, or connect as root.",
+    )
+
+
+def _system(snapshot: HostSnapshot) -> Refusal | None:
+    system = snapshot.os
+    if not system.systemd:
+        return Refusal(f"{system.name} was not booted with systemd", "Use a host that was.")
+    if "debian" not in (system.id, *system.id_like):
+        return Refusal(
+            f"{system.name} ({system.id}) has no apt, and no other package manager is supported yet",
+            "Use Debian or Ubuntu, or leave this host out of the inventory.",
+        )
+    return None
+
+
+def _architecture(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
+    if snapshot.os.machine in settings.gvisor_sha512:
+        return None
+    pinned = ", ".join(settings.gvisor_sha512) or "no architecture"
+    return Refusal(
+        f"the host is {snapshot.os.machine}, and gvisor_sha512 pins {pinned}",
+        f"Add the sha512 of {snapshot.os.machine}/gvisor.tar.bz2 to gvisor_sha512.",
+    )
+
+
+def _docker(snapshot: HostSnapshot) -> Refusal | None:
+    engine = snapshot.engine
+    if engine.client is None or engine.daemon is None:
+        return Refusal(
+            "there is no Docker on this host (no docker or no dockerd in its PATH)",
+            "Install the packages docker-ce and docker-ce-cli, or docker.io, and run again.",
+        )
+    if engine.daemon.startswith("/snap/") or "/snapd/" in engine.client:
+        return Refusal(
+            "Docker is the snap, which cannot run programs of the host such as nvidia-container-runtime",
+            "Remove it (snap remove docker) and install docker-ce or docker.io.",
+        )
+    if not engine.running:
+        return Refusal(
+            f"dockerd does not answer: {engine.error}", "Start it (systemctl start docker) and run again."
+        )
+    return None
+
+
+def _daemon_json(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
+    there = snapshot.files.get(paths.DAEMON_JSON)
+    if there is None:
+        return None
+    remedy = "Repair it by hand (dockerd reads it at its next start), and run again."
+    if there.is_link:
+        return Refusal(f"{paths.DAEMON_JSON} is a symbolic link", "Put the file itself there, and run again.")
+    if there.text is None:
+        return Refusal(f"{paths.DAEMON_JSON} is not UTF-8 text", remedy)
+    try:
+        daemon_json.with_runtime(there.text, settings.runtime_name, paths.SHIM)
+    except daemon_json.DaemonJsonError as error:
+        return Refusal(f"{paths.DAEMON_JSON}: {error}", remedy)
+    return None
+
+
+def _before(snapshot: HostSnapshot) -> Refusal | None:
+    try:
+        Before.read(snapshot)
+    except ValueError:
+        return Refusal(
+            f"{paths.BEFORE}, which says how this host was before the first run, cannot be read",
+            "Put it back from a backup of the host; without it, remove could not tell what is yours.",
+        )
+    return None
+
+
+def _containers(snapshot: HostSnapshot) -> Refusal | None:
+    """Containers that runc runs behind the shim could not be stopped: it reads config.toml on every call."""
+    engine = snapshot.engine
+    # Without the file the shim has its defaults: runc.
+    if runtimes_of(snapshot.text_of(paths.TOOLKIT_CONFIG)) == (paths.LAUNCHER,):
+        return None
+    behind = [name for name, path in engine.runtimes.items() if path.rsplit("/", 1)[-1] == _SHIM_NAME]
+    if not behind or not engine.running:
+        return None
+    if engine.containers is None:
+        return Refusal(
+            "Docker does not tell which containers are running", "See to 'docker ps', and run again."
+        )
+    names = sorted(name for runtime in behind for name in engine.containers.get(runtime, ()))
+    if not names:
+        return None
+    return Refusal(
+        f"these containers run behind {paths.SHIM} without gVisor, and could not be stopped or entered any "
+        f"more once it starts runsc: {', '.join(names)}",
+        "Stop them, run again, and start them anew.",
+    )
+
+
+def _driver(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
+    version = snapshot.driver.version
+    if version is None:
+        return Refusal(
+            f"no NVIDIA driver is loaded ({paths.PROC_DRIVER}/version is not there)",
+            "Install the driver, load it (modprobe nvidia), and run again; or leave this host out.",
+        )
+    if not snapshot.gpus:
+        return Refusal(
+            f"the NVIDIA driver {version} is loaded, but it has no GPU ({paths.PROC_DRIVER}/gpus is empty)",
+            "Look for the reason with 'dmesg | grep -i nvrm', or leave this host out.",
+        )
+    if not any("libcuda.so" in path for path in snapshot.driver.libraries):
+        return Refusal(
+            f"the kernel's NVIDIA driver is {version}, but the host's ldconfig knows no libcuda.so.{version}",
+            "Install the driver's user-space packages of the same version, and run again.",
+        )
+    applied = Applied.read(snapshot).gvisor
+    known = applied.probe if applied is not None and applied.release == settings.gvisor_release else None
+    if known is None:
+        return None  # the release has to be fetched to be asked; staging does that, and changes nothing
+    return unsupported(settings, version, known.supported_drivers)

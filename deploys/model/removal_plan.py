@@ -1,0 +1,96 @@
+"""The plan of a removal: what goes from a host, and what of before comes back. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deploys.model import daemon_json, paths
+from deploys.model.applied import Applied
+from deploys.model.changes import EngineChange, FileChange
+from deploys.model.plan import Refusal
+from deploys.model.versions import TOOLKIT_PACKAGES
+
+if TYPE_CHECKING:
+    from deploys.model.applied import Before
+    from deploys.model.settings import Settings
+    from deploys.model.snapshot import HostSnapshot
+
+
+@dataclass(frozen=True)
+class RemovalPlan:
+    """What a removal does on one host.
+
+    Attributes:
+        runtime: our Docker runtime. While containers of it are running, nothing may be removed.
+        engine: takes the runtime out of Docker; None where neither `daemon.json` nor the daemon has it.
+        held: packages that are held at our version.
+        purged: those of them that were not there before the first run.
+        files: ours, and those of before that a run has replaced.
+        links: they go.
+        directories: they go with all that is in them, in this order.
+        parents: they go where nothing else is in them.
+        before: the files that were there before the first run.
+    """
+
+    runtime: str
+    engine: EngineChange | None
+    held: tuple[str, ...]
+    purged: tuple[str, ...]
+    files: tuple[str, ...]
+    links: tuple[str, ...]
+    directories: tuple[str, ...]
+    parents: tuple[str, ...]
+    before: tuple[str, ...]
+
+
+def removal_plan(settings: Settings, snapshot: HostSnapshot, before: Before) -> RemovalPlan | Refusal:
+    """The plan for one host that a run has changed, or what stands against it.
+
+    What would stop a site run does not stop this: a host whose driver is gone must be able to be left, too.
+    """
+    applied = Applied.read(snapshot)
+    # As recorded, or as set where no run came to recording it.
+    runtime = applied.runtime or settings.runtime_name
+    engine = _without_runtime(snapshot, before, runtime)
+    if isinstance(engine, Refusal):
+        return engine
+    held = tuple(name for name in TOOLKIT_PACKAGES if name in snapshot.packages)
+    return RemovalPlan(
+        runtime=runtime,
+        engine=engine,
+        held=held,
+        purged=tuple(name for name in held if name not in before.packages),
+        files=tuple(sorted({*applied.files, *paths.MANAGED_FILES} - {paths.DAEMON_JSON})),
+        links=paths.MANAGED_LINKS,
+        # The records last: a removal that was killed can be started again.
+        directories=(*applied.directories, *snapshot.trees, paths.STATE_DIR),
+        parents=(paths.GVISOR_DIR, paths.WRAPPER_DIR, paths.WRAPPER_SETTINGS_DIR),
+        before=before.files,
+    )
+
+
+def _without_runtime(snapshot: HostSnapshot, before: Before, name: str) -> EngineChange | Refusal | None:
+    engine = snapshot.engine
+    if engine.daemon is None:
+        return None
+    if engine.default_runtime == name:
+        return Refusal(
+            f"{name} is Docker's default runtime", f"Take default-runtime out of {paths.DAEMON_JSON} first."
+        )
+    text = snapshot.text_of(paths.DAEMON_JSON)
+    try:
+        former = before.docker_runtimes.get(name)
+        without = daemon_json.without_runtime(text, name, former)
+    except daemon_json.DaemonJsonError as error:
+        return Refusal(f"{paths.DAEMON_JSON}: {error}", "Repair it by hand, and run again.")
+    if daemon_json.parse(without) == daemon_json.parse(before.daemon_json or ""):
+        # As it was to the letter, or gone where there was none.
+        without = before.daemon_json or ""
+    file = None
+    if without != text:
+        file = FileChange(paths.DAEMON_JSON, without, 0o644, "the runtime is taken out", original=False)
+    if file is None and engine.runtimes.get(name) != paths.SHIM:
+        return None
+    path = (former or {}).get("path")
+    return EngineChange.of(snapshot, file, runtime=name, runtime_path=path, why=paths.DAEMON_JSON)

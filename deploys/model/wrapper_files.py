@@ -1,0 +1,50 @@
+"""The texts of the wrapper's own files: what stands between the NVIDIA runtime and runsc."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from deploys.model import paths
+from deploys.model.rendering import render
+
+if TYPE_CHECKING:
+    from deploys.model.applied import RuntimeProbe
+    from deploys.model.settings import Settings
+
+
+def launcher(settings: Settings) -> str:
+    """`/usr/local/bin/nvproxy-runsc`."""
+    return render(
+        "nvproxy-runsc.sh.j2",
+        runsc=paths.RUNSC,
+        runsc_args=list(settings.runsc_flags),
+        python=paths.PYTHON,
+        wrapper_dir=paths.WRAPPER_CURRENT,
+        settings_path=paths.WRAPPER_SETTINGS,
+    )
+
+
+def admin_command() -> str:
+    """`/usr/local/bin/nvproxy-wrapper`."""
+    return render("nvproxy-wrapper.sh.j2", python=paths.PYTHON, wrapper_dir=paths.WRAPPER_CURRENT)
+
+
+def wrapper_settings(settings: Settings, probe: RuntimeProbe) -> str:
+    """`/etc/nvproxy-wrapper/settings.json`: all that the wrapper needs to know at create time."""
+    content = {
+        "runsc": paths.RUNSC,
+        "runsc_args": list(settings.runsc_flags),
+        "hooks_run": probe.hooks_run,
+        "runsc_flags": list(probe.flags),
+        "toolkit_mode": settings.toolkit_mode.value,
+        "toolkit_version": settings.toolkit.upstream,
+        "trusted_hooks": list(settings.trusted_hooks),
+        "allowed_capabilities": [capability.value for capability in settings.allowed_capabilities],
+        "host_prep": [list(command) for command in settings.host_prep],
+        "allow_user_annotations": settings.allow_user_annotations,
+        "drop_update_ldcache": settings.drop_update_ldcache,
+        "proc_driver": paths.PROC_DRIVER,
+        "audit_log": paths.DECISION_LOG,
+    }
+    return json.dumps(content, indent=2) + "\n"

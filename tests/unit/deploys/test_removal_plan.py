@@ -1,0 +1,88 @@
+"""The plan of a removal: Docker gets back what it had."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from deploys.model import paths
+from deploys.model.applied import Before
+from deploys.model.plan import Refusal
+from deploys.model.removal_plan import RemovalPlan, removal_plan
+from deploys.model.versions import TOOLKIT_PACKAGES
+from tests.deploys.example_hosts import BLANK, at, drifted, file_record, without
+from tests.deploys.simulated_host import CONVERGED, SETTINGS, SOURCES, converged
+
+if TYPE_CHECKING:
+    from deploys.model.changes import EngineChange
+    from deploys.model.snapshot import HostSnapshot
+
+
+def engine(host: HostSnapshot) -> EngineChange | Refusal | None:
+    """How Docker is changed when this host is left, or what stands against it."""
+    before = Before.read(host)
+    assert before is not None
+    made = removal_plan(SETTINGS, host, before)
+    return made if isinstance(made, Refusal) else made.engine
+
+
+def converged_from(daemon_json: str) -> HostSnapshot:
+    first = drifted(BLANK, at("files", paths.DAEMON_JSON, value=file_record(daemon_json)))
+    return converged(SETTINGS, first, SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "path"),
+    [
+        ('{"runtimes": {"kata": {"path": "/k"}}, "debug": true}', None),
+        (
+            '{"runtimes": {"nvidia": {"path": "nvidia-container-runtime", "args": []}}}',
+            "nvidia-container-runtime",
+        ),
+        ("{}", None),
+    ],
+)
+def test_taking_the_runtime_out_puts_daemon_json_back_as_it_was(theirs, path):
+    change = engine(converged_from(theirs))
+    assert json.loads(change.file.text) == json.loads(theirs)
+    assert (change.runtime, change.runtime_path) == ("nvidia", path)
+
+
+def test_taking_the_runtime_out_of_a_file_that_was_not_there_before_takes_the_file_away():
+    assert engine(CONVERGED).file.text == "", "docker_engine's word for no file"
+
+
+def test_a_runtime_that_is_only_loaded_is_taken_out_by_a_reload():
+    assert engine(drifted(CONVERGED, without("files", paths.DAEMON_JSON))).file is None
+
+
+def test_a_runtime_that_is_neither_in_the_file_nor_loaded_needs_nothing():
+    gone = drifted(CONVERGED, without("files", paths.DAEMON_JSON), without("engine", "runtimes", "nvidia"))
+    assert engine(gone) is None
+
+
+def test_a_runtime_is_taken_out_though_no_run_came_to_recording_it():
+    assert engine(drifted(CONVERGED, without("files", paths.APPLIED))).runtime == "nvidia"
+
+
+@pytest.mark.parametrize(
+    ("drift", "sentence"),
+    [
+        (at("files", paths.DAEMON_JSON, value=file_record("{,}")), "it is not JSON: "),
+        (at("engine", "default_runtime", value="nvidia"), "nvidia is Docker's default runtime"),
+    ],
+)
+def test_what_stands_against_taking_the_runtime_out_is_a_refusal_of_this_host(drift, sentence):
+    refusal = engine(drifted(CONVERGED, drift))
+    assert isinstance(refusal, Refusal)
+    assert sentence in str(refusal)
+
+
+def test_a_package_that_was_there_before_is_let_go_and_not_purged():
+    first = drifted(BLANK, at("packages", value={TOOLKIT_PACKAGES[0]: "1.17.8-1"}))
+    made = removal_plan(SETTINGS, converged(SETTINGS, first, SOURCES), Before.of(first))
+    assert isinstance(made, RemovalPlan)
+    assert made.held == TOOLKIT_PACKAGES
+    assert made.purged == TOOLKIT_PACKAGES[1:]

@@ -1,0 +1,30 @@
+"""The wrapper's own files: what the launcher quotes, and settings that the wrapper itself accepts."""
+
+from __future__ import annotations
+
+import json
+
+from deploys.model import paths
+from deploys.model.wrapper_files import launcher, wrapper_settings
+from tests.deploys.example_hosts import DRIVER, PROBE, settings
+
+
+def test_the_wrappers_settings_say_what_the_tried_runsc_does():
+    content = json.loads(wrapper_settings(settings(runsc_args=["--debug"], driver_version=DRIVER), PROBE))
+    assert content["runsc"] == paths.RUNSC
+    assert content["hooks_run"] is True
+    assert content["runsc_args"] == ["--debug", f"--nvproxy-driver-version={DRIVER}"]
+    assert content["toolkit_version"] == "1.20.0"
+
+
+def test_the_launcher_quotes_what_the_inventory_says():
+    text = launcher(settings(runsc_args=["--label=it's; $(reboot) `x`"]))
+    assert "'--label=it'\\''s; $(reboot) `x`'" in text
+
+
+def test_the_settings_file_is_the_one_that_the_wrapper_itself_accepts():
+    from nvproxy_wrapper import settings as wrappers_own  # noqa: PLC0415 - named apart from the deploys' settings
+
+    text = wrapper_settings(settings(runsc_args=["--debug"]), PROBE)
+    read = wrappers_own.parse_settings(text.encode(), paths.WRAPPER_SETTINGS)
+    assert read.runsc_args == ["--debug"]
