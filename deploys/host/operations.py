@@ -18,6 +18,7 @@ from deploys.model.changes import FileChange
 from deploys.model.drivers import unsupported
 from deploys.model.managed_files import file_change, wrapper_settings_file
 from deploys.model.plan import Refusal, Step
+from deploys.model.preflight import containers_refusal, runtimes_behind_the_shim
 from deploys.model.removal_plan import removal_plan
 from deploys.model.site_plan import applied_after
 from deploys.model.versions import TOOLKIT_PACKAGES
@@ -148,6 +149,31 @@ def files_put(run: HostRun, step: Step) -> Commands:
         host.noop("the files are as they should be")
         return
     yield put_files(changes)
+
+
+@operation()
+def runtime_configured(run: HostRun) -> Commands:
+    """Write config.toml, unless a container has come that could not be stopped any more after it.
+
+    They were looked for before anything was changed; a download later there may be one.
+    """
+    changes = run.plan.files_of(Step.RUNTIME_CONFIG)
+    if not changes:
+        host.noop("the file is as it should be")
+        return
+    behind = runtimes_behind_the_shim(run.snapshot)
+    if behind:
+        running = _containers_of(behind)
+        yield running
+        refusal = containers_refusal(running.result.get("containers", []))
+        if refusal is not None:
+            yield _fail([refusal])
+            return
+    yield put_files(changes)
+
+
+def _containers_of(runtimes: Sequence[str]) -> RemoteProgram:
+    return RemoteProgram("containers_of_runtime", {"runtimes": list(runtimes)}, seconds=120)
 
 
 @operation()
@@ -302,7 +328,7 @@ def removed(run: HostRun) -> Commands:
         yield _fail([plan])
         return
     if run.looked.engine.running:
-        running = RemoteProgram("containers_of_runtime", {"runtime": plan.runtime}, seconds=120)
+        running = _containers_of([plan.runtime])
         yield running
         if running.result.get("containers"):
             names = ", ".join(running.result["containers"])

@@ -71,13 +71,12 @@ def with_runtime(text: str, name: str, path: str) -> str:
 def without_runtime(text: str, name: str, former: Any = None) -> str:
     """The text without the runtime, or with the one that it has replaced; what else stands in it stays."""
     config = parse(text)
-    if config.get("runtimes", {}).get(name) == former:
+    there = config.get("runtimes", {})
+    if there.get(name) == former:
         return text
-    rest = {
-        key: former if key == name else value
-        for key, value in config["runtimes"].items()
-        if key != name or former is not None
-    }
+    rest = {**there, name: former}
+    if former is None:
+        del rest[name]
     if rest:
         return _dump({**config, "runtimes": rest})
     return _dump({key: value for key, value in config.items() if key != "runtimes"})

@@ -11,6 +11,8 @@ from deploys.model.plan import Refusal
 from deploys.model.toolkit_config import runtimes_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from deploys.model.settings import Settings
     from deploys.model.snapshot import HostSnapshot
 
@@ -135,25 +137,34 @@ def _before(snapshot: HostSnapshot) -> Refusal | None:
     return None
 
 
-def _containers(snapshot: HostSnapshot) -> Refusal | None:
-    """Containers that runc runs behind the shim could not be stopped: it reads config.toml on every call."""
-    engine = snapshot.engine
+def runtimes_behind_the_shim(snapshot: HostSnapshot) -> tuple[str, ...]:
+    """Docker's runtimes that run something else than gVisor through NVIDIA's shim, up to this run."""
     # Without the file the shim has its defaults: runc.
     if runtimes_of(snapshot.text_of(paths.TOOLKIT_CONFIG)) == (paths.LAUNCHER,):
-        return None
-    behind = [name for name, path in engine.runtimes.items() if path.rsplit("/", 1)[-1] == _SHIM_NAME]
+        return ()
+    runtimes = snapshot.engine.runtimes
+    return tuple(name for name, path in runtimes.items() if path.rsplit("/", 1)[-1] == _SHIM_NAME)
+
+
+def _containers(snapshot: HostSnapshot) -> Refusal | None:
+    engine = snapshot.engine
+    behind = runtimes_behind_the_shim(snapshot)
     if not behind or not engine.running:
         return None
     if engine.containers is None:
         return Refusal(
             "Docker does not tell which containers are running", "See to 'docker ps', and run again."
         )
-    names = sorted(name for runtime in behind for name in engine.containers.get(runtime, ()))
+    return containers_refusal([name for runtime in behind for name in engine.containers.get(runtime, ())])
+
+
+def containers_refusal(names: Sequence[str]) -> Refusal | None:
+    """Containers that runc runs behind the shim could not be stopped: it reads config.toml on every call."""
     if not names:
         return None
     return Refusal(
         f"these containers run behind {paths.SHIM} without gVisor, and could not be stopped or entered any "
-        f"more once it starts runsc: {', '.join(names)}",
+        f"more once it starts runsc: {', '.join(sorted(names))}",
         "Stop them, run again, and start them anew.",
     )
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from pyinfra.api import deploy
 
 from deploys.host import operations
-from deploys.model.plan import Step
 
 if TYPE_CHECKING:
     from deploys.host.run import HostRun
@@ -16,4 +15,4 @@ if TYPE_CHECKING:
 @deploy("Runtime configuration")
 def runtime_config(run: HostRun) -> None:
     """The mode, and the wrapper as the only runtime."""
-    operations.files_put(name="config.toml", run=run, step=Step.RUNTIME_CONFIG)
+    operations.runtime_configured(name="config.toml", run=run)

@@ -142,6 +142,10 @@ SITE_HOSTS = {
     "apt-broken": answers(LAB_HOST, install_packages={"error": "installing failed: E: dpkg. Repair it."}),
     "probe-odd": answers(LAB_HOST, **{"nvproxy-wrapper probe": {"hooks_run": "perhaps"}}),
     "probe-dead": answers(LAB_HOST, **{"nvproxy-wrapper probe": {"exit": 124, "said": "Killed"}}),
+    "used-meanwhile": answers(
+        changed(LAB_HOST, "engine", "runtimes", value={"nvidia": paths.SHIM}),
+        containers_of_runtime={"containers": ["train-1"]},
+    ),
     "engine-deaf": answers(LAB_HOST, docker_engine={"error": "it is deaf. The old one is back."}),
     "old-package": answers(changed(CONVERGED, "packages", TOOLKIT_PACKAGES[0], value="1.17.8-1")),
     "own-daemon-json": answers(
@@ -233,6 +237,7 @@ STOPPED = {
     "apt-broken": (6, "installing failed: E: dpkg. Repair it."),
     "probe-odd": (10, "did not answer as it should"),
     "probe-dead": (10, "Killed"),
+    "used-meanwhile": (13, "could not be stopped or entered any more once it starts runsc: train-1"),
     "engine-deaf": (14, "it is deaf. The old one is back."),
 }
 
@@ -244,6 +249,8 @@ def test_a_host_that_fails_stops_there_with_its_sentence(site, host):
     assert len(programs) == count
     if host == "old-runsc":
         assert programs.pop() == f"rm -rf {paths.STAGING_DIR}"
+    if host == "used-meanwhile":
+        assert programs.pop() == "containers_of_runtime"
     assert programs == INSTALLING[: len(programs)]
     assert sentence in site.lines_of(host)
 

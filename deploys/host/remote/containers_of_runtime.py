@@ -1,6 +1,6 @@
-"""Which running containers were started by a Docker runtime.
+"""Which running containers were started by these Docker runtimes.
 
-Task: `{"runtime": name}`. Answer: `{"containers": [name]}`.
+Task: `{"runtimes": [name]}`. Answer: `{"containers": [name]}`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
         return {
             "error": "Docker does not tell which containers are running. See to 'docker ps', and run again."
         }
-    return {"containers": found.get(task["runtime"], [])}
+    return {"containers": [name for runtime in task["runtimes"] for name in found.get(runtime, [])]}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import os
 import time
 from typing import Any
 
-from deploys.host.remote.prelude import Fault, kept_path, replace_file, run
+from deploys.host.remote.prelude import Fault, keep, replace_file, run
 
 RELOAD_SECONDS = 20
 
@@ -99,10 +99,7 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(candidate)
         if new != old:
-            if old is not None:
-                kept = kept_path(task["backup"], path, original=task["original"])
-                if not (task["original"] and os.path.exists(kept)):
-                    replace_file(kept, old, 0o600)
+            keep(path, task["backup"], original=task["original"])
             written = True
             put(path, new, mode, owner)
         reload(task["runtime"], task["runtime_path"])

@@ -10,7 +10,7 @@ import os
 import shutil
 from typing import Any
 
-from deploys.host.remote.prelude import sync_directory, tree_digest
+from deploys.host.remote.prelude import sync, sync_tree, tree_digest
 
 
 def main(task: dict[str, Any]) -> dict[str, Any]:
@@ -27,11 +27,11 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
             return {"tree": tree_digest(directory)}
         # Staging may lie on another file system, where a rename cannot reach.
         shutil.copytree(staged, beside)
-        os.sync()
+        sync_tree(beside)
         if os.path.isdir(directory):
             os.rename(directory, aside)
         os.rename(beside, directory)
-        sync_directory(os.path.dirname(directory))
+        sync(os.path.dirname(directory))
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(staged, ignore_errors=True)
     except (OSError, shutil.Error) as error:

@@ -194,6 +194,20 @@ def kept_path(backup: str, path: str, *, original: bool) -> str:
     return os.path.join(backup, "original" if original else "previous", path.strip("/").replace("/", "%"))
 
 
+def keep(path: str, backup: str, *, original: bool) -> None:
+    """Copy a file that is about to be replaced; an original is copied once and never again."""
+    if not os.path.isfile(path):
+        return
+    copy = kept_path(backup, path, original=original)
+    if original and os.path.exists(copy):
+        keep(path, backup, original=False)
+        return
+    with open(path, "rb") as file:
+        # Closed to others whatever its own mode: what is kept may be a secret.
+        os.makedirs(backup, mode=0o700, exist_ok=True)
+        replace_file(copy, file.read(), stat.S_IMODE(os.stat(path).st_mode))
+
+
 def replace_file(path: str, content: bytes, mode: int) -> None:
     """Put a file in place whole: written beside, synced, renamed. A kill leaves the old one and a stray."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
@@ -206,7 +220,7 @@ def replace_file(path: str, content: bytes, mode: int) -> None:
         os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
     os.replace(beside, path)
-    sync_directory(os.path.dirname(path))
+    sync(os.path.dirname(path))
 
 
 def switch_link(path: str, target: str) -> None:
@@ -216,12 +230,20 @@ def switch_link(path: str, target: str) -> None:
         os.unlink(beside)
     os.symlink(target, beside)
     os.replace(beside, path)
-    sync_directory(os.path.dirname(path))
+    sync(os.path.dirname(path))
 
 
-def sync_directory(path: str) -> None:
-    """Make renames in a directory outlast a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def sync_tree(root: str) -> None:
+    """Make a directory and all in it outlast a power cut; sync(2) would wait for every file system."""
+    for directory, _, files in os.walk(root):
+        for name in files:
+            sync(os.path.join(directory, name))
+        sync(directory)
+
+
+def sync(path: str) -> None:
+    """Make the content of a file, or the names in a directory, outlast a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -13,27 +13,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import stat
 import sys
 from typing import Any
 
-from deploys.host.remote.prelude import kept_path, replace_file, run, switch_link
+from deploys.host.remote.prelude import keep, replace_file, run, switch_link
 
 COMPILER = "nvproxy_wrapper/byte_code.py"
-
-
-def keep(path: str, backup: str, *, original: bool) -> None:
-    """Copy a file that is about to be replaced; an original is copied once and never again."""
-    if not os.path.isfile(path):
-        return
-    copy = kept_path(backup, path, original=original)
-    if original and os.path.exists(copy):
-        keep(path, backup, original=False)
-        return
-    with open(path, "rb") as file:
-        # Closed to others whatever its own mode: what is kept may be a secret.
-        os.makedirs(backup, mode=0o700, exist_ok=True)
-        replace_file(copy, file.read(), stat.S_IMODE(os.stat(path).st_mode))
 
 
 def remove_others(directory: str, wanted: set[str]) -> None:

@@ -145,6 +145,8 @@ def test_the_runtime_that_was_there_before_comes_back(text, former):
     before = json.dumps({**config, "runtimes": {**config.get("runtimes", {}), "nvidia": former}})
     ours = with_runtime(before, "nvidia", SHIM)
     assert json.loads(without_runtime(ours, "nvidia", runtimes(before)["nvidia"])) == json.loads(before)
+    # Also where somebody else has taken ours out meanwhile.
+    assert json.loads(without_runtime(text, "nvidia", former))["runtimes"]["nvidia"] == former
 
 
 @given(st.text(max_size=40) | st.text(alphabet='{}[]":,runtimes nvidia01', max_size=40))

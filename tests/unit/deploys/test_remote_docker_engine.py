@@ -163,9 +163,10 @@ def test_the_original_is_kept_once_and_what_came_later_beside_it(docker):
     original, previous = docker.backup / "original" / name, docker.backup / "previous" / name
     docker_engine.main(docker.task(NEW, original=True))
     assert original.read_text() == OLD
-    assert stat.S_IMODE(original.stat().st_mode) == 0o600
+    assert stat.S_IMODE(docker.backup.stat().st_mode) == 0o700
     docker_engine.main(docker.task(json.dumps(json.loads(NEW)), original=True))
     assert original.read_text() == OLD, "never written again"
+    assert previous.read_text() == NEW
     docker_engine.main(docker.task(NEW, original=False))
     assert previous.read_text() == json.dumps(json.loads(NEW))
     assert original.read_text() == OLD

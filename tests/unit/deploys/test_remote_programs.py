@@ -16,7 +16,7 @@ class TestContainersOfRuntime:
     """Who still runs: no answer is never taken for nobody."""
 
     def ask(self):
-        return containers_of_runtime.main({"runtime": "nvidia"})
+        return containers_of_runtime.main({"runtimes": ["nvidia"]})
 
     def test_only_those_of_the_runtime_are_named(self, programs):
         programs.add(
