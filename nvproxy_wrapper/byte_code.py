@@ -67,9 +67,10 @@ def write(folder: str) -> None:
     parts = (Source(folder, READER).code(), tuple(source.entry() for source in sources.values()))
     if not compileall.compile_dir(folder, quiet=1):
         raise SyntaxError(f"{folder} has a module that is not for Python {sys.version.split()[0]}")
-    path = f"{folder}/__pycache__/{READER}.{sys.implementation.cache_tag}"
+    # Byte-code of another magic number is not only wrong: reading it may end the process.
+    path = f"{folder}/__pycache__/{READER}.{MAGIC_NUMBER.hex()}"
     with open(f"{path}.new", "wb") as file:
-        file.write(MAGIC_NUMBER + marshal.dumps(parts))
+        file.write(marshal.dumps(parts))
         os.fchmod(file.fileno(), 0o644)
     os.replace(f"{path}.new", path)
 

@@ -1,36 +1,45 @@
 """The modules that a container waits for, imported out of one file of byte-code instead of one by one.
 
 Python finds, stats, opens and reads each module for itself, which costs more than all of the wrapper's work.
-The launcher reads `joined.<cache tag>` instead, which `byte_code` writes at installation: what a .pyc is to
-one module. It holds this module first, to read the others with.
+The launcher reads `joined.<magic number>` instead, which `byte_code` writes at installation: what a .pyc is
+to one module. It holds this module first, to read the others with.
 """
 
 from __future__ import annotations
 
+import gc
 import posix
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType
 
 PACKAGE = "nvproxy_wrapper"
 
 
-def load(modules: tuple[tuple[str, int, int, CodeType], ...], folder: str) -> None:
-    """Make imported modules of joined byte-code; of none where a source has changed since.
-
-    Then they are imported as ever: a .pyc that is older than its module is left alone just so.
+def load(modules: tuple[tuple[str, int, int, CodeType], ...], descriptor: int) -> Callable[..., int]:
+    """Make imported modules of joined byte-code; the `main` of the last one.
 
     Args:
         modules: of each, behind those that it imports and the package itself first, the name without the
             package's, the size and the modification time in seconds of its source, and its code.
-        folder: the package's directory.
+        descriptor: of the file that they are from. It is closed.
+
+    Raises:
+        ImportError: a source has changed since. A .pyc that is older than its module is left alone just so.
+        OSError: a source is gone.
     """
+    # The process is short, and makes no garbage in circles.
+    gc.disable()
+    # The directory itself and not a link to it, which an upgrade may switch before the next module is needed.
+    folder = posix.readlink(f"/proc/self/fd/{descriptor}").rpartition("/__pycache__/")[0]
+    posix.close(descriptor)
     for name, size, modified, _ in modules:
         status = posix.stat(f"{folder}/{name}.py")
         if (status.st_size, int(status.st_mtime)) != (size, modified):
-            return
+            raise ImportError(name)
     make_module, make_spec = type(sys), type(sys.__spec__)
     package = None
     for name, _, _, code in modules:
@@ -47,3 +56,5 @@ def load(modules: tuple[tuple[str, int, int, CodeType], ...], folder: str) -> No
             # For the modules that are not in here, and imported when they are needed.
             module.__path__ = module.__spec__.submodule_search_locations = [folder]
         exec(code, module.__dict__)  # noqa: S102 - as an import does
+    main: Callable[..., int] = module.main
+    return main
