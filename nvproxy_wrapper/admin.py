@@ -19,6 +19,7 @@ from .decision import Refusal
 from .host_view import ProcDriverView
 from .rewrite import decide, not_understood
 from .settings import DEFAULTS, SETTINGS_PATH, Settings, SettingsError, parse_settings
+from .settings_file import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +120,10 @@ def _judge(config: str, settings_path: str | None) -> tuple[bytes, Decision]:
 
 def _settings(path: str | None) -> tuple[Settings, SettingsError | None]:
     try:
-        return parse_settings(_read(path or SETTINGS_PATH), path or SETTINGS_PATH), None
+        if path is None:
+            # As at create time: one that others may write is refused.
+            return load_settings(SETTINGS_PATH), None
+        return parse_settings(_read(path), path), None
     except FileNotFoundError:
         if path is None:
             return DEFAULTS, None

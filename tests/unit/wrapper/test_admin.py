@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from nvproxy_wrapper import admin
 from nvproxy_wrapper.classify import CLASSES
 from tests.driver_tree import CAPTURED_HOST, write_driver_tree
 from tests.specs.captured_specs import FOLDER
@@ -174,6 +175,18 @@ def test_a_reader_that_has_seen_enough_gets_no_trace():
     command = f"{sys.executable} -m nvproxy_wrapper rules --format json | head -c 1"
     result = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False)
     assert (result.stdout, result.stderr) == (b"[", b"")
+
+
+@pytest.mark.parametrize(("mode", "status"), [(0o644, 0), (0o666, 3)])
+def test_the_installed_settings_are_trusted_as_far_as_at_create_time(
+    mode, status, settings, monkeypatch, capsys
+):
+    path = settings()
+    path.chmod(mode)
+    monkeypatch.setattr(admin, "SETTINGS_PATH", str(path))
+    assert admin.main(["explain", "--format", "json", str(spec(CSV))]) == status
+    refusal = json.loads(capsys.readouterr().out)["refusal"]
+    assert refusal is None or (str(path) in refusal["message"] and "mode 0666" in refusal["message"])
 
 
 def test_names_that_are_spelt_with_escapes_are_the_same_names(settings):
