@@ -236,7 +236,7 @@ RULES = (
     Rule(
         "bundle.file",
         "Refused: a bundle or config.json that may be written by others, is a link, no regular file, or"
-        " linked more than once; also where the new one cannot be written.",
+        " linked more than once; also where the new one cannot be written, or the command line may mean two.",
         "The wrapper is root, and would read or write where somebody else points it.",
         "all",
         "open(2), rename(2)",

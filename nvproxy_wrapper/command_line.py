@@ -6,7 +6,7 @@ after `--` (runsc/cli/cli.go and runsc/cmd/*.go, gVisor 20260905). Without runsc
 can tell whether `--new-flag create` is a boolean and the subcommand, or a flag and its value. So a flag that
 is in neither table below is read both ways, and where either way makes it a container's creation, that is
 what it is taken for: looking at a spec too many costs milliseconds, one too few lets a container through
-unseen.
+unseen. Where both ways make it a creation, and of different bundles, nobody can say which spec to look at.
 """
 
 from __future__ import annotations
@@ -49,18 +49,23 @@ class CommandLine:
         reads_spec: whether runsc reads config.json for it.
         bundle: the bundle as it was written, "." where it was not; only meant where `reads_spec`.
         log: the file of `--log`, or None.
+        other_bundle: another bundle that it could mean as well, or None.
         container: the last argument, which is the container's id wherever runsc accepts the line at all.
     """
 
-    __slots__ = ("bundle", "container", "log", "reads_spec", "subcommand")
+    __slots__ = ("bundle", "container", "log", "other_bundle", "reads_spec", "subcommand")
 
     def __init__(self, argv: Sequence[str]) -> None:
-        position = _subcommand_position(argv)
+        position, *others = _subcommand_positions(argv)
         self.subcommand = argv[position] if position < len(argv) else None
         self.reads_spec = self.subcommand in SPEC_READING_SUBCOMMANDS
         self.log = _last_value(argv[:position], ("log",), _GLOBAL_WITH_VALUE) or None
-        # runsc takes an empty --bundle for the working directory, like none at all (cmd/create.go).
-        self.bundle = _last_value(argv[position + 1 :], _BUNDLE, _WITH_VALUE) or "."
+        self.bundle = _bundle(argv[position + 1 :])
+        self.other_bundle = None
+        for other in others:
+            bundle = _bundle(argv[other + 1 :])
+            if bundle != self.bundle:
+                self.other_bundle = bundle
         self.container = argv[-1] if self.reads_spec else ""
 
 
@@ -73,8 +78,16 @@ def _flag_name(argument: str) -> str:
     return argument[2 if argument[1] == "-" else 1 :].partition("=")[0]
 
 
-def _subcommand_position(argv: Sequence[str]) -> int:
-    """Index of the subcommand, `len(argv)` if there is none: of all readings the first that reads a spec."""
+def _bundle(arguments: Sequence[str]) -> str:
+    # runsc takes an empty --bundle for the working directory, like none at all (cmd/create.go).
+    return _last_value(arguments, _BUNDLE, _WITH_VALUE) or "."
+
+
+def _subcommand_positions(argv: Sequence[str]) -> list[int]:
+    """Where the subcommand may be: of all readings those that read a spec, else the first; never empty.
+
+    `len(argv)` stands for no subcommand.
+    """
     ends = []
     starts = {0}
     for position, argument in enumerate(argv):
@@ -91,10 +104,8 @@ def _subcommand_position(argv: Sequence[str]) -> int:
                 starts.add(position + 1)
             if not has_value and name not in _GLOBAL_BOOLEAN:
                 starts.add(position + 2)
-    for end in ends:
-        if end < len(argv) and argv[end] in SPEC_READING_SUBCOMMANDS:
-            return end
-    return ends[0] if ends else len(argv)
+    reading = [end for end in ends if end < len(argv) and argv[end] in SPEC_READING_SUBCOMMANDS]
+    return reading or ends[:1] or [len(argv)]
 
 
 def _last_value(arguments: Sequence[str], names: Sequence[str] | frozenset[str], skip: frozenset[str]) -> str:

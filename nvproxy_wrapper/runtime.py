@@ -67,6 +67,12 @@ def main(runsc: list[str], settings_path: str = SETTINGS_PATH) -> int:
 def _create(
     call: CommandLine, arguments: list[str], runsc: list[str], settings_path: str, started: float
 ) -> NoReturn:
+    if call.other_bundle is not None:
+        raise Refusal(
+            "bundle.file",
+            f"the command line may mean the bundle {call.bundle} or {call.other_bundle}",
+            "Write the flags before the subcommand as --flag=value: one of them is not known here.",
+        )
     bundle = _bundle_to_judge(call.bundle)
     if bundle is None:
         _become(runsc, arguments)

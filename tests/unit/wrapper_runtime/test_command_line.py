@@ -75,6 +75,23 @@ def test_the_bundle_is_the_last_one_given_behind_the_subcommand(line, bundle):
 
 
 @pytest.mark.parametrize(
+    ("line", "bundle", "other"),
+    [
+        ("--from-tomorrow create run --bundle /b abc", "/b", None),
+        ("--from-tomorrow create --bundle /a run --bundle /b abc", "/b", None),
+        ("--from-tomorrow create -- run --bundle /b abc", ".", "/b"),
+        ("--from-tomorrow create --pid-file run --bundle=/b abc", "/b", None),
+        ("--from-tomorrow=1 create -- run --bundle /b", ".", None),
+        ("--from-tomorrow state -- create --bundle /b abc", "/b", None),
+    ],
+)
+def test_of_two_bundles_that_a_line_may_mean_none_is_guessed(line, bundle, other):
+    call = CommandLine(line.split())
+    assert call.reads_spec
+    assert (call.bundle, call.other_bundle) == (bundle, other)
+
+
+@pytest.mark.parametrize(
     ("line", "log"),
     [
         (f"{DOCKER} create --bundle /b abc", "/b/log.json"),

@@ -246,6 +246,12 @@ def test_a_damaged_wrapper_refuses_gpu_containers_and_plain_ones_run(tmp_path, d
     assert wrapper.call("create", "--bundle", str(plain), "abc", shell=shell).status == 0
 
 
+def test_a_line_that_may_mean_two_bundles_is_refused(wrapper):
+    bundle = wrapper.bundle("b", CSV)
+    call = wrapper.call("--from-tomorrow", "create", "--", "run", "--bundle", str(bundle), "abc")
+    assert_refused(call, bundle, CSV, f"may mean the bundle . or {bundle}", "--flag=value")
+
+
 def other_mtime(_joined, module):
     os.utime(module, (0, 0))
 
