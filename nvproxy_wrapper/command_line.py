@@ -2,11 +2,11 @@
 
 runsc parses with Go's package flag: `-name` and `--name` are one, a value follows after `=` or as the next
 argument, booleans take a value only after `=`, and parsing stops at the first argument that is no flag, or
-after `--` (runsc/cli/cli.go and runsc/cmd/*.go, gVisor 20260905). Without runsc's own list of flags nobody
-can tell whether `--new-flag create` is a boolean and the subcommand, or a flag and its value. So a flag that
-is in neither table below is read both ways, and where either way makes it a container's creation, that is
-what it is taken for: looking at a spec too many costs milliseconds, one too few lets a container through
-unseen. Where both ways make it a creation, and of different bundles, nobody can say which spec to look at.
+after `--` (runsc/cli/cli.go and runsc/cmd/*.go, gVisor 20260905). Without runsc's own list of flags, which
+changes with each release, nobody can tell whether `--new-flag create` is a boolean and the subcommand, or a
+flag and its value. So a flag that is in no table below is read both ways, and where either way makes it a
+container's creation, that is what it is taken for: looking at a spec too many costs milliseconds, one too few
+lets a container through unseen. Where two ways mean two bundles, nobody can say which spec to look at.
 """
 
 from __future__ import annotations
@@ -18,26 +18,35 @@ if TYPE_CHECKING:
 SPEC_READING_SUBCOMMANDS = frozenset(("create", "run", "restore"))
 """Those that read the bundle's config.json; `restore` does where the container does not exist yet."""
 
-# What callers put before the subcommand: containerd's go-runc, dockerd, conmon and NVIDIA's runtime. Not
-# runsc's whole list, which changes with each release.
-_GLOBAL_WITH_VALUE = frozenset(("root", "log", "log-format", "panic-log", "debug-log", "debug-log-format"))
-_GLOBAL_BOOLEAN = frozenset(("systemd-cgroup", "debug", "rootless", "nvproxy", "version", "help"))
 
+class _Flags:
+    """The flags of runsc or of a subcommand, as far as callers are known to use them.
+
+    Attributes:
+        wanted: names of the one whose value is asked for.
+        with_value: names of others that take a value.
+        boolean: names of those that take none.
+    """
+
+    def __init__(self, wanted: str, with_value: str, boolean: str) -> None:
+        self.wanted = frozenset(wanted.split())
+        self.with_value = frozenset(with_value.split())
+        self.boolean = frozenset(boolean.split())
+
+
+# containerd's go-runc, dockerd, conmon and NVIDIA's runtime.
+_GLOBAL = _Flags(
+    wanted="log",
+    with_value="root log-format panic-log debug-log debug-log-format",
+    boolean="systemd-cgroup debug rootless nvproxy version help",
+)
 # runsc has no -b, but nvidia-container-runtime reads it (internal/oci/args.go, v1.20.0), so both have to mean
 # the same.
-_BUNDLE = frozenset(("bundle", "b"))
-_WITH_VALUE = frozenset(
-    (
-        "console-socket",
-        "exec-fd",
-        "fs-restore-image-path",
-        "image-path",
-        "pass-fd",
-        "pid-file",
-        "preserve-fds",
-        "user-log",
-        "work-path",
-    )
+_SUBCOMMAND = _Flags(
+    wanted="bundle b",
+    with_value="console-socket exec-fd fs-restore-image-path image-path pass-fd pid-file preserve-fds"
+    " user-log work-path",
+    boolean="background detach direct fs-restore-direct no-new-keyring no-pivot no-subreaper",
 )
 
 
@@ -48,25 +57,62 @@ class CommandLine:
         subcommand: the subcommand, or None where there is none (`--version`).
         reads_spec: whether runsc reads config.json for it.
         bundle: the bundle as it was written, "." where it was not; only meant where `reads_spec`.
-        log: the file of `--log`, or None.
         other_bundle: another bundle that it could mean as well, or None.
+        log: the file of `--log`, or None.
         container: the last argument, which is the container's id wherever runsc accepts the line at all.
     """
 
     __slots__ = ("bundle", "container", "log", "other_bundle", "reads_spec", "subcommand")
 
     def __init__(self, argv: Sequence[str]) -> None:
-        position, *others = _subcommand_positions(argv)
+        readings = _readings(argv, _GLOBAL)
+        reading_spec = [
+            reading for reading in readings if "".join(argv[reading[0] :][:1]) in SPEC_READING_SUBCOMMANDS
+        ]
+        position, log = (reading_spec or readings or [(len(argv), "")])[0]
         self.subcommand = argv[position] if position < len(argv) else None
-        self.reads_spec = self.subcommand in SPEC_READING_SUBCOMMANDS
-        self.log = _last_value(argv[:position], ("log",), _GLOBAL_WITH_VALUE) or None
-        self.bundle = _bundle(argv[position + 1 :])
-        self.other_bundle = None
-        for other in others:
-            bundle = _bundle(argv[other + 1 :])
-            if bundle != self.bundle:
-                self.other_bundle = bundle
+        self.reads_spec = bool(reading_spec)
+        self.log = log or None
+        bundles = _bundles([argv[at + 1 :] for at, _ in reading_spec])
+        self.bundle = bundles[0] if bundles else "."
+        self.other_bundle = bundles[1] if len(bundles) > 1 else None
         self.container = argv[-1] if self.reads_spec else ""
+
+
+def _bundles(tails: list[Sequence[str]]) -> list[str]:
+    """Every bundle that a line may mean, of which these may be the arguments behind the subcommand."""
+    readings = [
+        (len(tail) - position, bundle) for tail in tails for position, bundle in _readings(tail, _SUBCOMMAND)
+    ]
+    # runsc takes one argument, the id, and refuses a line with another number.
+    taken = [reading for reading in readings if reading[0] == 1]
+    # It takes an empty --bundle for the working directory, like none at all (cmd/create.go).
+    return list(dict.fromkeys(bundle or "." for _, bundle in taken or readings))
+
+
+def _readings(arguments: Sequence[str], flags: _Flags) -> list[tuple[int, str]]:
+    """Every way to read flags: the index behind them, and the last value of the wanted one, "" for none."""
+    found = []
+    reached: list[list[str]] = [[] for _ in range(len(arguments) + 2)]
+    reached[0].append("")
+    for position, values in enumerate(reached[: len(arguments)]):
+        argument = arguments[position]
+        name = _flag_name(argument)
+        for value in dict.fromkeys(values):
+            if not name or name == "-":
+                found.append((position + len(name), value))
+                continue
+            is_wanted = name in flags.wanted
+            if "=" in argument:
+                reached[position + 1].append(argument.partition("=")[2] if is_wanted else value)
+                continue
+            if not is_wanted and name not in flags.with_value:
+                reached[position + 1].append(value)
+            if name not in flags.boolean:
+                reached[position + 2].append("".join(arguments[position + 1 :][:1]) if is_wanted else value)
+    # Flags to the end; a value that is missing there is nobody's reading.
+    found += [(len(arguments), value) for value in dict.fromkeys(reached[len(arguments)])]
+    return found
 
 
 def _flag_name(argument: str) -> str:
@@ -76,57 +122,3 @@ def _flag_name(argument: str) -> str:
     if len(argument) < 2 or argument[0] != "-":
         return ""
     return argument[2 if argument[1] == "-" else 1 :].partition("=")[0]
-
-
-def _bundle(arguments: Sequence[str]) -> str:
-    # runsc takes an empty --bundle for the working directory, like none at all (cmd/create.go).
-    return _last_value(arguments, _BUNDLE, _WITH_VALUE) or "."
-
-
-def _subcommand_positions(argv: Sequence[str]) -> list[int]:
-    """Where the subcommand may be: of all readings those that read a spec, else the first; never empty.
-
-    `len(argv)` stands for no subcommand.
-    """
-    ends = []
-    starts = {0}
-    for position, argument in enumerate(argv):
-        if position not in starts:
-            continue
-        name = _flag_name(argument)
-        if name == "-":
-            ends.append(position + 1)
-        elif not name:
-            ends.append(position)
-        else:
-            has_value = "=" in argument
-            if has_value or name not in _GLOBAL_WITH_VALUE:
-                starts.add(position + 1)
-            if not has_value and name not in _GLOBAL_BOOLEAN:
-                starts.add(position + 2)
-    reading = [end for end in ends if end < len(argv) and argv[end] in SPEC_READING_SUBCOMMANDS]
-    return reading or ends[:1] or [len(argv)]
-
-
-def _last_value(arguments: Sequence[str], names: Sequence[str] | frozenset[str], skip: frozenset[str]) -> str:
-    """The value of the last of the flags `names`, "" if there is none; values of `skip` are passed over.
-
-    It reads on behind the first argument that is no flag, where Go stops: such a line has two of them, and
-    runsc refuses it. Stopping there would take the value of a flag that is not in the tables for the id.
-    """
-    value = ""
-    wanted = skipped = False
-    for argument in arguments:
-        if wanted or skipped:
-            value = argument if wanted else value
-            wanted = skipped = False
-            continue
-        name = _flag_name(argument)
-        if name == "-":
-            break
-        if name in names:
-            wanted = "=" not in argument
-            value = value if wanted else argument.partition("=")[2]
-        elif name in skip:
-            skipped = "=" not in argument
-    return value

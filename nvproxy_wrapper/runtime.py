@@ -71,7 +71,7 @@ def _create(
         raise Refusal(
             "bundle.file",
             f"the command line may mean the bundle {call.bundle} or {call.other_bundle}",
-            "Write the flags before the subcommand as --flag=value: one of them is not known here.",
+            "Write runsc's flags as --flag=value: one of them is not known here.",
         )
     bundle = _bundle_to_judge(call.bundle)
     if bundle is None:

@@ -71,24 +71,28 @@ def test_the_subcommand_is_the_first_argument_that_is_no_flag(line, subcommand):
 def test_the_bundle_is_the_last_one_given_behind_the_subcommand(line, bundle):
     call = CommandLine(line.split())
     assert call.reads_spec
-    assert call.bundle == bundle
+    assert (call.bundle, call.other_bundle) == (bundle, None)
 
 
 @pytest.mark.parametrize(
-    ("line", "bundle", "other"),
+    ("line", "bundles"),
     [
-        ("--from-tomorrow create run --bundle /b abc", "/b", None),
-        ("--from-tomorrow create --bundle /a run --bundle /b abc", "/b", None),
-        ("--from-tomorrow create -- run --bundle /b abc", ".", "/b"),
-        ("--from-tomorrow create --pid-file run --bundle=/b abc", "/b", None),
-        ("--from-tomorrow=1 create -- run --bundle /b", ".", None),
-        ("--from-tomorrow state -- create --bundle /b abc", "/b", None),
+        ("--from-tomorrow create run --bundle /b abc", {"/b"}),
+        ("--from-tomorrow create --bundle /a run --bundle /b abc", {"/b"}),
+        ("--from-tomorrow=1 create -- run --bundle /b", {"."}),
+        ("--from-tomorrow state -- create --bundle /b abc", {"/b"}),
+        ("create --from-tomorrow=1 --bundle=/b abc", {"/b"}),
+        ("run --detach --bundle=/b abc", {"/b"}),
+        ("--from-tomorrow create -- run --bundle /b abc", {"/b"}),
+        ("--platform create --log --bundle=/a create abc", {"."}),
+        ("--from-tomorrow create --bundle=/a --and-another run abc", {".", "/a"}),
+        ("create --from-tomorrow --bundle=/b abc", {".", "/b"}),
     ],
 )
-def test_of_two_bundles_that_a_line_may_mean_none_is_guessed(line, bundle, other):
+def test_of_two_bundles_that_a_line_may_mean_none_is_guessed(line, bundles):
     call = CommandLine(line.split())
     assert call.reads_spec
-    assert (call.bundle, call.other_bundle) == (bundle, other)
+    assert {call.bundle, call.other_bundle or call.bundle} == bundles
 
 
 @pytest.mark.parametrize(

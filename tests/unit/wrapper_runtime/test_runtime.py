@@ -248,7 +248,7 @@ def test_a_damaged_wrapper_refuses_gpu_containers_and_plain_ones_run(tmp_path, d
 
 def test_a_line_that_may_mean_two_bundles_is_refused(wrapper):
     bundle = wrapper.bundle("b", CSV)
-    call = wrapper.call("--from-tomorrow", "create", "--", "run", "--bundle", str(bundle), "abc")
+    call = wrapper.call("create", "--from-tomorrow", f"--bundle={bundle}", "abc")
     assert_refused(call, bundle, CSV, f"may mean the bundle . or {bundle}", "--flag=value")
 
 
