@@ -1,294 +1,326 @@
-"""Ways in which a spec may be odd: each is drawn as data and applied to a captured spec."""
+"""Ways in which a spec may be odd: each is drawn as data and applied to a captured spec.
+
+Each choice of Hypothesis' costs as much as a rule does. So what can be listed is listed, and one choice takes
+it from the list: no `builds` and no `map`, which cost several choices' time each.
+"""
 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
-from typing import Any
+import marshal
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
 from tests.driver_tree import captured_uuid
 from tests.specs.captured_specs import CAPTURED
 
-SETTINGS = st.fixed_dictionaries(
-    {},
-    optional={
-        "hooks_run": st.booleans(),
-        "drop_update_ldcache": st.booleans(),
-        "allow_user_annotations": st.booleans(),
-        "toolkit_mode": st.sampled_from(["auto", "csv", "cdi", "jit-cdi", "legacy"]),
-        "trusted_hooks": st.sampled_from([[], ["/usr/bin/nvidia-ctk"], ["/opt/nvidia-ctk"]]),
-        "allowed_capabilities": st.sampled_from([[], ["compute"], ["compute", "utility", "video"]]),
-    },
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+_CHOICES: dict[str, list[Any]] = {
+    "hooks_run": [False, True],
+    "drop_update_ldcache": [False, True],
+    "allow_user_annotations": [False, True],
+    "toolkit_mode": ["auto", "csv", "cdi", "jit-cdi", "legacy"],
+    "trusted_hooks": [[], ["/usr/bin/nvidia-ctk"], ["/opt/nvidia-ctk"]],
+    "allowed_capabilities": [[], ["compute"], ["compute", "utility", "video"]],
+}
+_LEFT_OUT = object()
+
+SETTINGS = st.sampled_from(
+    sorted(
+        (
+            {name: value for name, value in zip(_CHOICES, values, strict=True) if value is not _LEFT_OUT}
+            for values in itertools.product(*([*[_LEFT_OUT] * 2, *choices] for choices in _CHOICES.values()))
+        ),
+        key=len,
+    )
 )
+"""Every combination of what may be set, defaults more often; a failure is shown with as few as it takes."""
 
 
-def _bare(path) -> dict[str, Any]:
-    # Without its seccomp profile, which is most of it and which no rule looks at.
+def _bare(path: Path) -> bytes:
+    # Without its seccomp profile, which is most of it and which no rule looks at. In marshal's form, as that
+    # gives a fresh copy in a tenth of the time that copy.deepcopy takes.
     spec = json.loads(path.read_bytes())
     del spec["linux"]["seccomp"]
-    return spec
+    return marshal.dumps(spec)
 
 
-BASES = [_bare(captured.path) for captured in CAPTURED]
+BASES = {captured.path.stem: _bare(captured.path) for captured in CAPTURED}
 
-_VALUES = st.sampled_from(
-    [
-        *(
-            "",
-            "void",
-            "none",
-            "all",
-            "0",
-            "1",
-            "3",
-            "0,2",
-            "2,0,2",
-            "7",
-            "8",
-            "0:1",
-            "MIG-1",
-            "ALL",
-            "all,1",
-            " 1 ",
-            ",",
-        ),
-        *(
-            captured_uuid(1),
-            captured_uuid(5),
-            "GPU-4d4f434b",
-            "GPU-",
-            "nvidia.com/gpu=0",
-            "\u0661",
-            "01",
-            "-1",
-        ),
-    ]
-)
-_NAMES = st.sampled_from(
-    [
-        *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "CUDA_VERSION", "NVIDIA_REQUIRE_CUDA"),
-        *("NVIDIA_CTK_LIBCUDA_DIR", "LD_PRELOAD", "NVIDIA_VISIBLE_DEVICES2", "nvidia_visible_devices"),
-    ]
-)
-_PATHS = st.sampled_from(
-    [
-        *(f"/dev/nvidia{n}" for n in (0, 1, 2, 7, 9, 255)),
-        *(
-            "/dev/nvidiactl",
-            "/dev/nvidia-uvm",
-            "/dev/nvidia-uvm-tools",
-            "/dev/nvidia-modeset",
-            "/dev/nvidia-caps/nvidia-cap1",
-        ),
-        *(
-            "/dev/dri/card0",
-            "/dev/fuse",
-            "/dev/x",
-            "/dev//nvidia0",
-            "/dev/nvidia00",
-            "/dev/../dev/nvidia1",
-            "nvidia0",
-        ),
-    ]
-)
-_NUMBERS = st.sampled_from([0, 1, 2, 3, 7, 9, 195, 254, 255, 511, 234, 226, 2**60, -1])
-_DEVICES = st.builds(
-    lambda path, kind, major, minor, mode: {
-        "path": path,
-        "type": kind,
-        "major": major,
-        "minor": minor,
-        **mode,
-    },
-    _PATHS,
-    st.sampled_from(["c", "c", "c", "b", "u", "p", ""]),
-    st.sampled_from([195, 195, 195, 511, 1, 226]),
-    _NUMBERS,
-    st.sampled_from([{}, {"fileMode": 438}, {"fileMode": 0}, {"fileMode": None}, {"uid": 1000}]),
-)
-_PROGRAMS = st.sampled_from(
-    [
-        *(
-            "/usr/bin/nvidia-ctk",
-            "/usr/bin/nvidia-cdi-hook",
-            "/tmp/nvidia-ctk",
-            "/opt/nvidia-ctk",
-            "nvidia-cdi-hook",
-        ),
-        *(
-            "/usr/bin/nvidia-container-runtime-hook",
-            "/usr/bin/nvidia-container-toolkit",
-            "/usr/bin/nvidia-new",
-            "/bin/sh",
-        ),
-        "/usr/bin/../bin/nvidia-ctk",
-    ]
-)
-_WORDS = st.sampled_from(
-    [
-        *(
-            "nvidia-ctk",
-            "nvidia-cdi-hook",
-            "hook",
-            "prestart",
-            "create-symlinks",
-            "update-ldcache",
-            "enable-cuda-compat",
-        ),
-        *(
-            "update-application-profile",
-            "disable-device-node-modification",
-            "chmod",
-            "surprise",
-            "--link",
-            "--folder",
-        ),
-        *(
-            "libcuda.so.1::/usr/lib64/libcuda.so",
-            "a::/etc/passwd",
-            "/etc/shadow::/x",
-            "x::/../y",
-            "/usr/lib64",
-        ),
-        *(
-            "--container-spec=/x",
-            "--ldconfig-path=/tmp/x",
-            "--ldconfig-path",
-            "@/sbin/ldconfig",
-            "--host-cuda-version=12.4",
-        ),
-        "libcuda.so.550.163.01::/usr/lib/x86_64-linux-gnu/libcuda.so.1",
-    ]
-)
-_HOOKS = st.builds(
-    lambda path, args, env: {"path": path, "args": args, **env},
-    _PROGRAMS,
-    st.lists(_WORDS, max_size=6)
-    | st.builds(lambda words: ["nvidia-ctk", "hook", *words], st.lists(_WORDS, max_size=4)),
-    st.sampled_from(
-        [{}, {"env": ["NVIDIA_CTK_DEBUG=false"]}, {"env": ["LD_PRELOAD=/tmp/x"]}, {"timeout": 5}]
+_VALUES = [
+    *(
+        "",
+        "void",
+        "none",
+        "all",
+        "0",
+        "1",
+        "3",
+        "0,2",
+        "2,0,2",
+        "7",
+        "8",
+        "0:1",
+        "MIG-1",
+        "ALL",
+        "all,1",
+        " 1 ",
+        ",",
     ),
-)
-_STAGES = st.sampled_from(
-    ["createContainer"] * 4 + ["prestart", "createRuntime", "startContainer", "poststart", "poststop"]
-)
-_SOURCES = st.sampled_from(
-    [
-        *(
-            "/run/nvidia-persistenced/socket",
-            "/tmp/nvidia-mps",
-            "/dev/null",
-            "/etc/shadow",
-            "/home/x",
-            "tmpfs",
-        ),
-        *("/usr/lib64/libcuda.so.570.124.06", "/usr/lib64/libnvidia-ml.so.570.124.06", "/dev/nvidia0"),
-    ]
-)
-_DESTINATIONS = st.sampled_from(
-    [
-        *(
-            "/run/nvidia-persistenced/socket",
-            "/data",
-            "/usr/lib64/libcuda.so.1",
-            "/usr/lib64/libcuda.so.570.124.06",
-        ),
-        *(f"/var/run/nvidia-container-devices/{name}" for name in ("0", "all", "5", "imex/0", "MIG-1", "")),
-        *(
-            "/usr/lib/x86_64-linux-gnu/libcuda.so.1",
-            "/usr/lib/x86_64-linux-gnu",
-            "/usr/lib64/libnvidia-ml.so.570.124.06",
-        ),
-    ]
-)
-_MOUNTS = st.builds(
-    lambda source, destination, rest: {"destination": destination, "source": source, **rest},
-    _SOURCES,
-    _DESTINATIONS,
-    st.sampled_from(
-        [
-            {"options": ["rbind", "rw"]},
-            {"type": "bind"},
-            {"type": "tmpfs", "options": []},
-            {"options": ["ro", "bind"]},
-        ]
+    *(
+        captured_uuid(1),
+        captured_uuid(5),
+        "GPU-4d4f434b",
+        "GPU-",
+        "nvidia.com/gpu=0",
+        "\u0661",
+        "01",
+        "-1",
     ),
-)
-_ANNOTATIONS = st.dictionaries(
-    st.sampled_from(
-        [
-            *(
-                "dev.gvisor.internal.nvproxy",
-                "dev.gvisor.flag.host-uds",
-                "dev.gvisor.internal.x",
-                "dev.gvisor.spec.x",
-            ),
-            *("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType", "cdi.k8s.io/x", "a"),
-        ]
+]
+_NAMES = [
+    *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "CUDA_VERSION", "NVIDIA_REQUIRE_CUDA"),
+    *("NVIDIA_CTK_LIBCUDA_DIR", "LD_PRELOAD", "NVIDIA_VISIBLE_DEVICES2", "nvidia_visible_devices"),
+]
+_PATHS = [
+    *(f"/dev/nvidia{n}" for n in (0, 1, 2, 7, 9, 255)),
+    *(
+        "/dev/nvidiactl",
+        "/dev/nvidia-uvm",
+        "/dev/nvidia-uvm-tools",
+        "/dev/nvidia-modeset",
+        "/dev/nvidia-caps/nvidia-cap1",
     ),
-    st.sampled_from(["true", "false", "sandbox", "container", "", "all"]),
-    max_size=3,
-)
-_JUNK = st.sampled_from([None, [], {}, "", "x", 0, True, 2**63, [None], [{}], {"Path": 1}])
-_PLACES = st.sampled_from(
+    *(
+        "/dev/dri/card0",
+        "/dev/fuse",
+        "/dev/x",
+        "/dev//nvidia0",
+        "/dev/nvidia00",
+        "/dev/../dev/nvidia1",
+        "nvidia0",
+    ),
+]
+_NODES = [
+    {"path": path, **mode}
+    for path in _PATHS
+    for mode in ({}, {"fileMode": 438}, {"fileMode": 0}, {"fileMode": None}, {"uid": 1000})
+]
+_NUMBERS = [
+    {"type": kind, "major": major, "minor": minor}
+    for kind in ("c", "c", "c", "b", "u", "p", "")
+    for major in (195, 195, 195, 511, 1, 226)
+    for minor in (0, 1, 2, 3, 7, 9, 195, 254, 255, 511, 234, 226, 2**60, -1)
+]
+_DEVICES = (st.sampled_from(_NODES), st.sampled_from(_NUMBERS))
+_PROGRAMS = [
+    *(
+        "/usr/bin/nvidia-ctk",
+        "/usr/bin/nvidia-cdi-hook",
+        "/tmp/nvidia-ctk",
+        "/opt/nvidia-ctk",
+        "nvidia-cdi-hook",
+    ),
+    *(
+        "/usr/bin/nvidia-container-runtime-hook",
+        "/usr/bin/nvidia-container-toolkit",
+        "/usr/bin/nvidia-new",
+        "/bin/sh",
+    ),
+    "/usr/bin/../bin/nvidia-ctk",
+]
+_WORDS = [
+    *(
+        "nvidia-ctk",
+        "nvidia-cdi-hook",
+        "hook",
+        "prestart",
+        "create-symlinks",
+        "update-ldcache",
+        "enable-cuda-compat",
+    ),
+    *(
+        "update-application-profile",
+        "disable-device-node-modification",
+        "chmod",
+        "surprise",
+        "--link",
+        "--folder",
+    ),
+    *(
+        "libcuda.so.1::/usr/lib64/libcuda.so",
+        "a::/etc/passwd",
+        "/etc/shadow::/x",
+        "x::/../y",
+        "/usr/lib64",
+    ),
+    *(
+        "--container-spec=/x",
+        "--ldconfig-path=/tmp/x",
+        "--ldconfig-path",
+        "@/sbin/ldconfig",
+        "--host-cuda-version=12.4",
+    ),
+    "libcuda.so.550.163.01::/usr/lib/x86_64-linux-gnu/libcuda.so.1",
+    *(
+        "--link=libcuda.so.1::/usr/lib64/libcuda.so",
+        "--link=/usr/lib64/libcuda.so.570.124.06::/usr/lib64/libcuda.so.1",
+        "--link=x::/../y",
+        "--folder=/usr/lib64",
+        "--ldconfig-path=@/sbin/ldconfig",
+        "--csv-filename=/etc/x.csv",
+        "--csv-filename=/tmp/../x",
+    ),
+]
+_STAGES = [
+    *["createContainer"] * 4,
+    *("prestart", "createRuntime", "startContainer", "poststart", "poststop"),
+]
+_MORE_OF_A_HOOK: list[dict[str, Any]] = [
+    {},
+    {"env": ["NVIDIA_CTK_DEBUG=false"]},
+    {"env": ["LD_PRELOAD=/tmp/x"]},
+    {"timeout": 5},
+]
+_HOOKS = st.sampled_from(
     [
-        *(
-            "process",
-            "process.env",
-            "linux",
-            "linux.devices",
-            "linux.resources",
-            "linux.resources.devices",
-            "hooks",
-        ),
-        *(
-            "hooks.createContainer",
-            "hooks.prestart",
-            "mounts",
-            "annotations",
-            "root",
-            "root.path",
-            "Linux",
-            "linux.Devices",
-        ),
-        *(
-            "process.env.0",
-            "linux.devices.0",
-            "linux.devices.0.minor",
-            "mounts.0.options",
-            "hooks.createContainer.0.args",
-        ),
-        *("unknown", "linux.unknown", "hooks.unknown"),
+        (stage, {"path": program, "args": words, **more})
+        for stage in _STAGES
+        for program in _PROGRAMS
+        for words in ([], ["nvidia-ctk", "hook"])
+        for more in _MORE_OF_A_HOOK
     ]
 )
+_SOURCES = [
+    *(
+        "/run/nvidia-persistenced/socket",
+        "/tmp/nvidia-mps",
+        "/dev/null",
+        "/etc/shadow",
+        "/home/x",
+        "tmpfs",
+    ),
+    *("/usr/lib64/libcuda.so.570.124.06", "/usr/lib64/libnvidia-ml.so.570.124.06", "/dev/nvidia0"),
+]
+_DESTINATIONS = [
+    *(
+        "/run/nvidia-persistenced/socket",
+        "/data",
+        "/usr/lib64/libcuda.so.1",
+        "/usr/lib64/libcuda.so.570.124.06",
+    ),
+    *(f"/var/run/nvidia-container-devices/{name}" for name in ("0", "all", "5", "imex/0", "MIG-1", "")),
+    *(
+        "/usr/lib/x86_64-linux-gnu/libcuda.so.1",
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib64/libnvidia-ml.so.570.124.06",
+    ),
+]
+_KINDS_OF_MOUNT: list[dict[str, Any]] = [
+    {"options": ["rbind", "rw"]},
+    {"type": "bind"},
+    {"type": "tmpfs", "options": []},
+    {"options": ["ro", "bind"]},
+]
+_MOUNTS = [
+    {"destination": destination, "source": source, **kind}
+    for source in _SOURCES
+    for destination in _DESTINATIONS
+    for kind in _KINDS_OF_MOUNT
+]
+_ANNOTATIONS = [
+    (name, value)
+    for name in (
+        "dev.gvisor.internal.nvproxy",
+        "dev.gvisor.flag.host-uds",
+        "dev.gvisor.internal.x",
+        "dev.gvisor.spec.x",
+        "io.kubernetes.cri.container-type",
+        "io.kubernetes.cri-o.ContainerType",
+        "cdi.k8s.io/x",
+        "a",
+    )
+    for value in ("true", "false", "sandbox", "container", "", "all")
+]
+_JUNK = [None, [], {}, "", "x", 0, True, 2**63, [None], [{}], {"Path": 1}]
+_PLACES = [
+    *(
+        "process",
+        "process.env",
+        "linux",
+        "linux.devices",
+        "linux.resources",
+        "linux.resources.devices",
+        "hooks",
+    ),
+    *(
+        "hooks.createContainer",
+        "hooks.prestart",
+        "mounts",
+        "annotations",
+        "root",
+        "root.path",
+        "Linux",
+        "Hooks",
+        "process.Env",
+        "linux.Devices",
+    ),
+    *(
+        "process.env.0",
+        "linux.devices.0",
+        "linux.devices.0.minor",
+        "linux.devices.4.minor",
+        "linux.devices.5.minor",
+        "mounts.0.options",
+        "hooks.createContainer.0.args",
+    ),
+    *("unknown", "linux.unknown", "hooks.unknown"),
+]
+
+
+def _each(name: str, *tables: Sequence[Any]) -> st.SearchStrategy[Any]:
+    """A mutation whose value is one out of each table."""
+    return st.sampled_from([(name, *values) for values in itertools.product(*tables)])
+
 
 MUTATIONS = st.one_of(
-    st.tuples(st.just("ask"), st.lists(_VALUES, max_size=5)),
-    st.tuples(st.just("env"), st.builds("{}={}".format, _NAMES, _VALUES)),
-    st.tuples(st.just("device"), _DEVICES),
-    st.tuples(st.just("device first"), _DEVICES),
-    st.tuples(st.just("no device"), st.integers(0, 12)),
-    st.tuples(st.just("hook"), st.tuples(_STAGES, _HOOKS)),
-    st.tuples(st.just("no hook"), st.integers(0, 5)),
-    st.tuples(st.just("no hooks"), st.none()),
-    st.tuples(st.just("mount"), _MOUNTS),
-    st.tuples(st.just("annotations"), _ANNOTATIONS),
-    st.tuples(st.just("set"), st.tuples(_PLACES, _JUNK)),
-    st.tuples(st.just("unset"), _PLACES),
+    st.tuples(st.just("ask"), st.lists(st.sampled_from(_VALUES), max_size=5)),
+    _each("env", _NAMES, _VALUES),
+    st.tuples(st.just("device"), *_DEVICES),
+    st.tuples(st.just("device first"), *_DEVICES),
+    _each("device is", range(13), _NUMBERS),
+    _each("no device", range(13)),
+    st.tuples(st.just("hook"), _HOOKS, st.lists(st.sampled_from(_WORDS), max_size=6)),
+    _each("hook is", range(6), [{"path": path} for path in _PROGRAMS] + _MORE_OF_A_HOOK),
+    _each("hook word", range(6), _WORDS),
+    _each("hook moved", range(6), _STAGES),
+    _each("no hook", range(6)),
+    st.just(("no hooks",)),
+    _each("mount", _MOUNTS),
+    _each("mount is", range(10, 30), [{"source": source} for source in _SOURCES] + _KINDS_OF_MOUNT),
+    st.tuples(st.just("annotations"), st.lists(st.sampled_from(_ANNOTATIONS), max_size=3)),
+    _each("set", _PLACES, _JUNK),
+    _each("unset", _PLACES),
 )
 
-SPECS = st.tuples(st.sampled_from(BASES), st.lists(MUTATIONS, max_size=5))
+SPECS = st.tuples(st.sampled_from(list(BASES)), st.lists(MUTATIONS, max_size=5))
+"""The name of a captured spec, and what is done to it: a failure shows these, not the whole spec."""
 
 
-def build(drawn: tuple[dict[str, Any], list[tuple[str, Any]]]) -> dict[str, Any]:
+def build(drawn: tuple[str, list[tuple[Any, ...]]]) -> dict[str, Any]:
     """The spec that was drawn."""
     base, mutations = drawn
-    spec = copy.deepcopy(base)
-    for name, value in mutations:
+    spec: dict[str, Any] = marshal.loads(BASES[base])
+    for name, *values in mutations:
         try:
-            _WAYS[name](spec, copy.deepcopy(value))
+            # A copy, as a later mutation may change what this one puts there.
+            _WAYS[name](spec, *copy.deepcopy(values))
         except (KeyError, IndexError, TypeError, AttributeError, ValueError):
             continue  # An earlier mutation took away what this one changes.
     return spec
@@ -297,6 +329,24 @@ def build(drawn: tuple[dict[str, Any], list[tuple[str, Any]]]) -> dict[str, Any]
 def _ask(spec: dict[str, Any], values: list[str]) -> None:
     kept = [entry for entry in spec["process"]["env"] if not entry.startswith("NVIDIA_VISIBLE_DEVICES=")]
     spec["process"]["env"] = kept + [f"NVIDIA_VISIBLE_DEVICES={value}" for value in values]
+
+
+def _device(spec: dict[str, Any], node: dict[str, Any], numbers: dict[str, Any]) -> None:
+    spec["linux"].setdefault("devices", []).append({**node, **numbers})
+
+
+def _device_first(spec: dict[str, Any], node: dict[str, Any], numbers: dict[str, Any]) -> None:
+    spec["linux"].setdefault("devices", []).insert(0, {**node, **numbers})
+
+
+def _hook(spec: dict[str, Any], drawn: tuple[str, dict[str, Any]], words: list[str]) -> None:
+    stage, hook = drawn
+    spec["hooks"].setdefault(stage, []).append({**hook, "args": [*hook["args"], *words]})
+
+
+def _hook_moved(spec: dict[str, Any], place: int, stage: str) -> None:
+    hook = spec["hooks"]["createContainer"].pop(place)
+    spec["hooks"].setdefault(stage, []).append(hook)
 
 
 def _at(spec: dict[str, Any], place: str) -> tuple[Any, Any]:
@@ -308,9 +358,9 @@ def _at(spec: dict[str, Any], place: str) -> tuple[Any, Any]:
     return here, int(last) if isinstance(here, list) else last
 
 
-def _set(spec: dict[str, Any], drawn: tuple[str, Any]) -> None:
-    here, key = _at(spec, drawn[0])
-    here[key] = drawn[1]
+def _set(spec: dict[str, Any], place: str, value: Any) -> None:
+    here, key = _at(spec, place)
+    here[key] = value
 
 
 def _unset(spec: dict[str, Any], place: str) -> None:
@@ -318,17 +368,22 @@ def _unset(spec: dict[str, Any], place: str) -> None:
     del here[key]
 
 
-_WAYS = {
+_WAYS: dict[str, Callable[..., Any]] = {
     "ask": _ask,
-    "env": lambda spec, entry: spec["process"]["env"].append(entry),
-    "device": lambda spec, device: spec["linux"].setdefault("devices", []).append(device),
-    "device first": lambda spec, device: spec["linux"].setdefault("devices", []).insert(0, device),
+    "env": lambda spec, name, value: spec["process"]["env"].append(f"{name}={value}"),
+    "device": _device,
+    "device first": _device_first,
+    "device is": lambda spec, place, numbers: spec["linux"]["devices"][place].update(numbers),
     "no device": lambda spec, place: spec["linux"]["devices"].pop(place),
-    "hook": lambda spec, drawn: spec["hooks"].setdefault(drawn[0], []).append(drawn[1]),
+    "hook": _hook,
+    "hook is": lambda spec, place, more: spec["hooks"]["createContainer"][place].update(more),
+    "hook word": lambda spec, place, word: spec["hooks"]["createContainer"][place]["args"].append(word),
+    "hook moved": _hook_moved,
     "no hook": lambda spec, place: spec["hooks"]["createContainer"].pop(place),
-    "no hooks": lambda spec, _: spec["hooks"].pop("createContainer"),
+    "no hooks": lambda spec: spec["hooks"].pop("createContainer"),
     "mount": lambda spec, mount: spec["mounts"].append(mount),
-    "annotations": lambda spec, annotations: spec.update(annotations=annotations),
+    "mount is": lambda spec, place, more: spec["mounts"][place].update(more),
+    "annotations": lambda spec, annotations: spec.update(annotations=dict(annotations)),
     "set": _set,
     "unset": _unset,
 }

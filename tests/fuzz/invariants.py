@@ -1,0 +1,312 @@
+"""What holds for every spec, however odd: the design's invariants, told in another way than the code does."""
+
+from __future__ import annotations
+
+import marshal
+from typing import TYPE_CHECKING, Any
+
+from nvproxy_wrapper.classify import CLASSES
+from tests.fuzz.oci_schema import is_valid
+from tests.unit.wrapper.specs import judge
+
+if TYPE_CHECKING:
+    from tests.fuzz.hosts import Host
+
+NVPROXY = "dev.gvisor.internal.nvproxy"
+TRUSTED = ["/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"]
+KEPT = {"create-symlinks", "update-ldcache", "enable-cuda-compat", "update-application-profile"}
+HOOK_FLAGS = {
+    "--link",
+    "--csv-filename",
+    "--folder",
+    "--ldconfig-path",
+    "--host-driver-version",
+    "--host-cuda-version",
+    "--cuda-compat-container-root",
+}
+LDCONFIG = {"/sbin/ldconfig", "/sbin/ldconfig.real", "/usr/sbin/ldconfig", "/usr/sbin/ldconfig.real"}
+LEGACY = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
+STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+NAMES: dict[tuple[str, ...], set[str]] = {
+    (): {"process", "root", "mounts", "hooks", "annotations", "linux"},
+    ("process",): {"env"},
+    ("root",): {"path"},
+    ("linux",): {"devices", "resources"},
+    ("linux", "resources"): {"devices"},
+    ("hooks",): set(STAGES),
+}
+DEAD = ("/dev/dri/", "/dev/nvhost", "/dev/nvmap", "/dev/nvgpu", "/dev/nvsciipc")
+SOCKETS = ("/run/nvidia-persistenced/", "/run/nvidia-fabricmanager/", "/tmp/nvidia-mps/")
+DEFAULT_CAPABILITIES = ["utility", "compute"]
+
+
+def check(spec: dict[str, Any], host: Host, given_settings: dict[str, Any], *, is_csv: bool = False) -> str:
+    """Judge a spec, check everything that has to hold, and say what became of it.
+
+    Args:
+        spec: the spec.
+        host: where it is judged.
+        given_settings: the wrapper's settings.
+        is_csv: whether it is known to be one of csv mode, whatever the wrapper takes it for.
+    """
+    before = _text(spec)
+    decision = judge(spec, host.view, **given_settings)
+    made = decision.spec
+    assert _text(spec) == before, "the spec that was given was changed"
+    assert decision.spec_class in CLASSES
+    if decision.refusal:
+        assert made is spec
+        assert (decision.changed, decision.devices, decision.runsc_flags) == (False, [], [])
+        assert decision.refusal.message
+        assert decision.refusal.remedy
+        return "refused"
+    assert decision.changed == (made != spec)
+    if decision.changed and not is_valid(made):
+        assert not is_valid(spec), "a valid spec became an invalid one"
+    check_devices(spec, made, decision)
+    check_mounts(spec, made, decision, given_settings)
+    check_hooks(spec, made, decision, given_settings)
+    check_environment(spec, made, decision, given_settings)
+    check_annotations(spec, made, decision, given_settings, host.gpus)
+    assert without_what_may_change(made) == without_what_may_change(spec)
+    assert is_subsequence([key for key in made if key != "annotations"], list(spec))
+    check_names(spec)
+    if is_csv or decision.spec_class in ("csv", "mixed"):
+        check_scope(spec, decision, host.gpus)
+    check_again(spec, made, decision, host, given_settings)
+    return "rewritten" if decision.changed else "left alone"
+
+
+def _text(spec):
+    # Not a copy to compare with: objects are equal whatever the order of their names, and True equals 1. Not
+    # JSON, which takes six times as long. Version 2, as the later ones also write which values are shared.
+    return marshal.dumps(spec, 2)
+
+
+def part(spec, *names):
+    """A part of a spec, as Go would see it: what is null or missing is empty."""
+    for name in names:
+        spec = (spec or {}).get(name)
+    return spec or []
+
+
+def is_subsequence(some, whole):
+    if some == whole:
+        return True
+    rest = iter(whole)
+    return all(any(item == other for other in rest) for item in some)
+
+
+def is_bind(mount):
+    return mount.get("type") == "bind" or not {"bind", "rbind"}.isdisjoint(mount.get("options") or [])
+
+
+def ids_in_mounts(spec):
+    root = "/var/run/nvidia-container-devices/"
+    ids = [
+        m["destination"].removeprefix(root)
+        for m in part(spec, "mounts")
+        if m.get("source") == "/dev/null" and m["destination"].startswith(root)
+    ]
+    return [name for name in ids if not name.startswith("imex/")]
+
+
+def is_nvidia(hook):
+    words = [hook["path"], *(hook.get("args") or [])[:1]]
+    return any("nvidia" in word.rpartition("/")[2].lower() for word in words)
+
+
+def nvidia_minors(devices):
+    return {
+        device.get("minor") for device in devices if (device.get("type"), device.get("major")) == ("c", 195)
+    }
+
+
+def without(mapping, *names):
+    """A copy of an object without these names; what is null or missing is empty."""
+    return {name: value for name, value in (mapping or {}).items() if name not in names}
+
+
+def without_what_may_change(spec):
+    """Everything that no rule has a business with."""
+    left = without(spec, "mounts", "annotations")
+    left["process"] = without(left.get("process"), "env")
+    left["linux"] = without(left.get("linux"), "devices")
+    left["linux"]["resources"] = without(left["linux"].get("resources"), "devices")
+    left["hooks"] = without(left.get("hooks"), *STAGES)
+    return left
+
+
+def minors_that_may_be_given(value, hosts_gpus):
+    """What a value of NVIDIA_VISIBLE_DEVICES may give at most."""
+    if value.strip() == "all":
+        return set(range(256))
+    by_index = {
+        str(index): gpu.minor for index, gpu in enumerate(sorted(hosts_gpus, key=lambda gpu: gpu.pci))
+    }
+    by_uuid = {gpu.uuid: gpu.minor for gpu in hosts_gpus}
+    words = [word.strip() for word in value.split(",")]
+    return {by_index.get(word, by_uuid.get(word)) for word in words} - {None}
+
+
+def check_devices(spec, made, decision):
+    given, left = part(spec, "linux", "devices"), part(made, "linux", "devices")
+    rules, allowed = part(spec, "linux", "resources", "devices"), part(made, "linux", "resources", "devices")
+    assert decision.devices == [device["path"] for device in left]
+    tails = {path.removeprefix("/dev/nvidia") for path in decision.devices if path.startswith("/dev/nvidia")}
+    assert decision.gpus == sorted(int(tail) for tail in tails if tail.isdigit())
+    if not decision.gpu_requested:
+        assert left == given
+        assert allowed == rules
+        return
+    assert is_subsequence(
+        [{**device, "fileMode": 0} for device in left], [{**device, "fileMode": 0} for device in given]
+    )
+    assert is_subsequence(allowed, rules)
+    for device in left:
+        path, numbers = device["path"], (device.get("type"), device.get("major"), device.get("minor"))
+        assert device["fileMode"] is not None
+        assert numbers[:2] not in (("c", 195), ("u", 195)) or path.startswith("/dev/nvidia")
+        assert not path.startswith(DEAD)
+        if "nvidia" in path:
+            expected = {"/dev/nvidiactl": ("c", 195, 255), "/dev/nvidia-uvm": ("c", numbers[1], 0)}
+            tail = path[len("/dev/nvidia") :]
+            # True equals 1.
+            assert type(device["minor"]) is int
+            assert numbers == expected.get(path) or (tail.isdigit() and numbers == ("c", 195, int(tail)))
+    # What allows a GPU that was taken away is taken away as well.
+    gone = nvidia_minors(given) - nvidia_minors(left)
+    assert not [
+        r
+        for r in allowed
+        if r.get("allow") is True and (r.get("type"), r.get("major")) == ("c", 195) and r.get("minor") in gone
+    ]
+
+
+def check_mounts(spec, made, decision, given_settings):
+    given, left = part(spec, "mounts"), part(made, "mounts")
+    if left == given:
+        assert not decision.gpu_requested or not any(map(is_socket, left))
+        return
+    assert decision.gpu_requested
+    added = [mount for mount in left if mount not in given]
+    assert is_subsequence([mount for mount in left if mount in given], given)
+    assert all(is_socket(mount) for mount in given if mount not in left)
+    assert not any(map(is_socket, left))
+    emulates = not given_settings.get("hooks_run", True) or given_settings.get("drop_update_ldcache", False)
+    assert emulates or not added
+    # Of the mounts that stay: a link may take the place of a socket's bind, which no gofer could have made.
+    destinations = [mount["destination"] for mount in given if mount in left]
+    binds = [mount["source"] for mount in given if is_bind(mount)]
+    for mount in added:
+        assert mount["source"] in binds
+        assert mount["destination"] not in destinations
+        assert mount["options"][0] == "ro"
+        assert "rw" not in mount["options"]
+        assert ".." not in mount["destination"].split("/")
+
+
+def is_socket(mount):
+    return is_bind(mount) and any(folder in f"{mount.get('source') or ''}/" for folder in SOCKETS)
+
+
+def check_hooks(spec, made, decision, given_settings):
+    given, left = part(spec, "hooks") or {}, part(made, "hooks") or {}
+    trusted = given_settings.get("trusted_hooks", TRUSTED)
+    for stage, listed in left.items():
+        if not decision.gpu_requested or stage not in STAGES:
+            assert listed == given[stage]
+            continue
+        hooks = listed or []
+        assert is_subsequence(hooks, given[stage] or [])
+        assert [h for h in hooks if not is_nvidia(h)] == [h for h in given[stage] or [] if not is_nvidia(h)]
+        for hook in filter(is_nvidia, hooks):
+            if decision.spec_class == "legacy" and stage == "prestart" and hook["path"].endswith(LEGACY):
+                continue
+            assert given_settings.get("hooks_run", True)
+            assert stage == "createContainer"
+            assert hook["path"] in trusted
+            assert KEPT & set(hook["args"][1:3])
+            check_hook_words(hook["args"])
+            assert hook.get("env") in (None, ["NVIDIA_CTK_DEBUG=false"])
+
+
+def check_hook_words(words):
+    assert {word.partition("=")[0] for word in words if word.startswith("-")} <= HOOK_FLAGS
+    assert not [word for word in words if "/tmp" in word or ".." in word.split("/")]
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name == "--ldconfig-path":
+            assert (value if equals else following).removeprefix("@") in LDCONFIG
+
+
+def check_environment(spec, made, decision, given_settings):
+    given, left = part(spec, "process", "env"), part(made, "process", "env")
+    ours = ("NVIDIA_VISIBLE_DEVICES=", "NVIDIA_DRIVER_CAPABILITIES=")
+    assert [e for e in left if not e.startswith(ours)] == [e for e in given if not e.startswith(ours)]
+    asked = [e for e in left if e.startswith(ours[0])]
+    capabilities = [e for e in left if e.startswith(ours[1])]
+    if decision.spec_class == "none":
+        assert left == given
+    elif decision.spec_class == "legacy":
+        assert asked == [e for e in given if e.startswith(ours[0])][-1:]
+        assert len(capabilities) <= 1
+        if decision.gpu_requested:
+            words = {word.strip() for e in capabilities for word in e.partition("=")[2].split(",")}
+            assert words - {""} <= set(given_settings.get("allowed_capabilities", DEFAULT_CAPABILITIES))
+    else:
+        assert asked == (["NVIDIA_VISIBLE_DEVICES=void"] if part(spec, "process") else [])
+        assert capabilities == [e for e in given if e.startswith(ours[1])]
+
+
+def check_annotations(spec, made, decision, given_settings, gpus):
+    given, left = dict(part(spec, "annotations")), dict(part(made, "annotations"))
+    is_sandbox = "sandbox" in (
+        given.get("io.kubernetes.cri.container-type"),
+        given.get("io.kubernetes.cri-o.ContainerType"),
+    )
+    is_ours = decision.gpu_requested or (is_sandbox and bool(gpus))
+    allowed = ",".join(given_settings.get("allowed_capabilities", DEFAULT_CAPABILITIES))
+    flags = ["--nvproxy", f"--nvproxy-allowed-driver-capabilities={allowed}"] if is_ours else []
+    assert decision.runsc_flags in (flags, flags[:1])
+    if is_ours:
+        assert left.pop(NVPROXY) == "true"
+        given.pop(NVPROXY, None)
+    if not given_settings.get("allow_user_annotations", False):
+        given = {
+            k: v for k, v in given.items() if not k.startswith(("dev.gvisor.flag.", "dev.gvisor.internal."))
+        }
+    assert left == given
+
+
+def check_names(spec):
+    """No name that runsc would take for another: Go finds a field by its name in any case."""
+    for parents, names in NAMES.items():
+        there = set(part(spec, *parents)) - names
+        assert not {name.lower() for name in there} & {name.lower() for name in names}
+
+
+def check_scope(spec, decision, gpus):
+    """No GPU that any one place that asks did not ask for; only csv's lists hold more than what was asked."""
+    if (part(spec, "annotations") or {}).get(NVPROXY) == "true":
+        return
+    asked = [
+        e.partition("=")[2] for e in part(spec, "process", "env") if e.startswith("NVIDIA_VISIBLE_DEVICES=")
+    ]
+    for value in [*asked, ",".join(ids_in_mounts(spec))]:
+        if value.strip() not in ("", "void"):
+            assert set(decision.gpus) <= minors_that_may_be_given(value, gpus)
+
+
+def check_again(spec, made, decision, host, given_settings):
+    """A second rewrite changes nothing."""
+    again = judge(made, host.view, **given_settings)
+    if ids_in_mounts(spec) and "csv" in (again.spec_class, given_settings.get("toolkit_mode")):
+        # With toolkit_mode csv a spec whose hooks were dropped is taken for csv; mounts still ask. Less may
+        # come of it, as an annotation that says "rewritten already" may be forged; never more.
+        assert again.refusal or set(again.devices) <= set(decision.devices)
+        return
+    assert again.refusal is None
+    assert not again.changed
+    assert again.devices == decision.devices
+    assert again.runsc_flags == decision.runsc_flags

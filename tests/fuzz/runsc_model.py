@@ -1,0 +1,85 @@
+"""What runsc executes for a command line: a model of runsc, not of the wrapper that has to foresee it.
+
+The flags are those of gVisor 20260817 (runsc/config/flags*.go, runsc/cli/cli.go, runsc/cmd/create.go, run.go,
+restore.go), and one of each kind that no release has yet: the wrapper has to be right about the next one too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.fuzz.go_flags import FlagError, Flags
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NEW_BOOLEAN = "from-tomorrow"
+NEW_WITH_VALUE = "value-from-tomorrow"
+
+_BOOLEANS = (
+    *("EXPERIMENTAL-xdp-need-wakeup", "TESTONLY-afs-syscall-panic", "TESTONLY-autosave-resume"),
+    *("TESTONLY-nftables", "TESTONLY-unsafe-nonroot", "allow-connected-on-save", "allow-flag-override"),
+    *("allow-live-tcp-migration", "allow-packet-socket-write", "allow-rootfs-tar-annotation"),
+    *("allow-suid", "alsologtostderr", "app-huge-pages", "buffer-pooling", "cgroupfs"),
+    *("cpu-num-from-quota", "debug", "debug-to-user-log", "directfs", "enable-core-tags"),
+    *("fsgofer-host-uds", "fuse", "gso", "gvisor-gro", "gvisor-marker-file", "h", "help"),
+    *("ignore-cgroups", "iouring", "kvm-use-cpu-nums", "lisafs", "log-packets", "mount-cgroup-v2"),
+    *("net-disconnect-ok", "net-raw", "nvproxy", "nvproxy-allow-unsupported-driver", "nvproxy-docker"),
+    *("oci-seccomp", "overlay", "pause-external-networking", "profile", "rdmaproxy", "reproduce-nat"),
+    *("reproduce-nftables", "rootless", "rx-checksum-offload", "save-restore-netstack", "software-gso"),
+    *("strace", "strace-event", "systemd-cgroup", "systrap-disable-fast-path"),
+    *("systrap-disable-syscall-patching", "tpuproxy", "tx-checksum-offload", "version", "vfs2"),
+)
+_WITH_VALUE = (
+    *("EXPERIMENTAL-xdp", "TESTONLY-autosave-image-path", "TESTONLY-test-name-env"),
+    *("character-device-policy", "control-rpc-stop-timeout", "coverage-fd", "coverage-report"),
+    *("dcache", "debug-command", "debug-log", "debug-log-fd", "debug-log-format", "fdlimit"),
+    *("file-access", "file-access-mounts", "final-metrics-log", "gofer-network-namespace", "host-fifo"),
+    *("host-settings", "host-uds", "log", "log-fd", "log-format", "metric-server", "network"),
+    *("network-processors-per-channel", "num-network-channels", "nvproxy-allowed-driver-capabilities"),
+    *("nvproxy-driver-version", "overlay2", "override-procs", "panic-log", "panic-log-fd"),
+    *("panic-signal", "pcap-log", "platform", "platform_device_path", "pod-init-config"),
+    *("profile-block", "profile-cpu", "profile-gc-interval", "profile-heap", "profile-mutex"),
+    *("profiling-metrics", "profiling-metrics-log", "profiling-metrics-rate-us", "qdisc"),
+    *("qdisc-tbf-burst", "qdisc-tbf-rate", "ref-leak-mode", "restore-spec-validation", "root"),
+    *("shared-root", "sidecar-release-enforcement-policy", "strace-log-size", "strace-syscalls"),
+    *("trace", "traceback", "watchdog-action"),
+)
+_GLOBAL = Flags(frozenset((*_BOOLEANS, NEW_BOOLEAN)), frozenset((*_WITH_VALUE, NEW_WITH_VALUE)))
+
+_CREATE = Flags(
+    frozenset(("fs-restore-direct", NEW_BOOLEAN)),
+    frozenset(("bundle", "console-socket", "pid-file", "user-log", "fs-restore-image-path", NEW_WITH_VALUE)),
+)
+_RUN = Flags(_CREATE.booleans | {"detach"}, _CREATE.with_value | {"pass-fd", "exec-fd"})
+_RESTORE = Flags(
+    _CREATE.booleans | {"detach", "direct", "background", "no-subreaper"},
+    _CREATE.with_value | {"image-path", "work-path"},
+)
+_READING = {"create": _CREATE, "run": _RUN, "restore": _RESTORE}
+
+
+class Execution(NamedTuple):
+    """A subcommand that reads its bundle's spec, as runsc carries it out."""
+
+    subcommand: str
+    bundle: str
+    container: str
+    log: str | None
+
+
+def execution(arguments: Sequence[str]) -> Execution | None:
+    """What runsc executes; None where it refuses the line, or reads no spec for it."""
+    try:
+        values, rest = _GLOBAL.parse(arguments)
+        if "true" in (values.get("help"), values.get("h"), values.get("version")) or not rest:
+            return None
+        subcommand, *behind = rest
+        if subcommand not in _READING:
+            return None
+        own, containers = _READING[subcommand].parse(behind)
+    except FlagError:
+        return None
+    if len(containers) != 1:
+        return None
+    return Execution(subcommand, own.get("bundle") or ".", containers[0], values.get("log") or None)
