@@ -203,12 +203,33 @@ except (ImportError, AttributeError, TypeError):
     import json
 
     _quote = json.encoder.py_encode_basestring
-    _scan = json.JSONDecoder(  # type: ignore[attr-defined]
+
+    # Python's own scanner takes more than the C one and Go's reader: digits of other scripts, `\u+123`.
+    def _check_digits(text: str, allowed: str) -> None:
+        if not set(text) <= set(allowed):
+            raise ValueError(f"{text!r} is not of its digits")
+
+    def _ascii_number(text: str) -> Number | int:
+        _check_digits(text, "-+.eE0123456789")
+        return _integer(text) if text.lstrip("-").isdigit() else Number(text)
+
+    _python_scan = json.JSONDecoder(  # type: ignore[attr-defined]
         object_pairs_hook=_no_duplicates,
-        parse_float=Number,
-        parse_int=_integer,
+        parse_float=_ascii_number,
+        parse_int=_ascii_number,
         parse_constant=_constant,
     ).scan_once
+
+    def _checked_scan(text: str, start: int) -> tuple[Any, int]:
+        place = text.find("\\")
+        while place >= 0:
+            if text.startswith("u", place + 1):
+                _check_digits(text[place + 2 : place + 6], "0123456789abcdefABCDEF")
+            place = text.find("\\", place + 2)
+        found: tuple[Any, int] = _python_scan(text, start)
+        return found
+
+    _scan = _checked_scan  # type: ignore[assignment] # the C one is a class
 
     def _make_python_encoder(default: Any, quote: Any) -> Any:
         return json.encoder._make_iterencode(  # type: ignore[attr-defined]  # noqa: SLF001 - what JSONEncoder itself calls

@@ -141,6 +141,8 @@ def test_without_the_c_scanner_the_answers_are_the_same():
         b"{",
         b"[]",
         b'{"a":"\\ud800"}',
+        *(b'{"a":"\\u+123"}', b'{"a":"\\u 12f"}', b'{"\\u1_2f":1}', b'{"a":"\\u12"}', b'{"a":"\\\\u+123"}'),
+        *('{"a":1\u0661}'.encode(), '{"a":1.\u0661}'.encode(), b'{"a":"x\\'),
     ]
     result = subprocess.run(
         [sys.executable, "-IS", "-c", WITHOUT_C, str(Path.cwd())],
