@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,16 @@ def test_a_disk_that_is_full_under_the_runtimes_log_leaves_the_sentence_on_the_e
         assert "devices.exist" in call.stderr
 
 
+def wait_for_end(pid):
+    """Until a process that was killed is gone, or a zombie; it may have to be scheduled for that first."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for _ in range(3000):
+            if "State:\tZ" in Path(f"/proc/{pid}/status").read_text():
+                return
+            time.sleep(0.01)
+        pytest.fail(f"process {pid} was not killed")
+
+
 def test_host_preparation_that_hangs_is_killed_with_its_children_and_refused(wrapper, monkeypatch):
     monkeypatch.setattr(host_prep, "TIMEOUT_SECONDS", 1)
     pids = wrapper.home / "pids"
@@ -206,8 +217,7 @@ def test_host_preparation_that_hangs_is_killed_with_its_children_and_refused(wra
     with pytest.raises(Refusal, match="took more than 1 s"):
         host_prep.run([hanging, ["/bin/sh", "-c", "never reached"]])
     for pid in pids.read_text().split():
-        with contextlib.suppress(FileNotFoundError):
-            assert "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+        wait_for_end(int(pid))
 
 
 def test_a_daemon_that_host_preparation_leaves_behind_is_not_waited_for(wrapper):
