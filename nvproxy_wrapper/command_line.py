@@ -67,7 +67,7 @@ class CommandLine:
     def __init__(self, argv: Sequence[str]) -> None:
         readings = _readings(argv, _GLOBAL)
         reading_spec = [
-            reading for reading in readings if "".join(argv[reading[0] :][:1]) in SPEC_READING_SUBCOMMANDS
+            (at, log) for at, log in readings if at < len(argv) and argv[at] in SPEC_READING_SUBCOMMANDS
         ]
         position, log = (reading_spec or readings or [(len(argv), "")])[0]
         self.subcommand = argv[position] if position < len(argv) else None
@@ -93,7 +93,7 @@ def _bundles(tails: list[Sequence[str]]) -> list[str]:
 def _readings(arguments: Sequence[str], flags: _Flags) -> list[tuple[int, str]]:
     """Every way to read flags: the index behind them, and the last value of the wanted one, "" for none."""
     found = []
-    reached: list[list[str]] = [[] for _ in range(len(arguments) + 2)]
+    reached: list[list[str]] = [[] for _ in range(len(arguments) + 1)]
     reached[0].append("")
     for position, values in enumerate(reached[: len(arguments)]):
         argument = arguments[position]
@@ -108,9 +108,9 @@ def _readings(arguments: Sequence[str], flags: _Flags) -> list[tuple[int, str]]:
                 continue
             if not is_wanted and name not in flags.with_value:
                 reached[position + 1].append(value)
-            if name not in flags.boolean:
-                reached[position + 2].append("".join(arguments[position + 1 :][:1]) if is_wanted else value)
-    # Flags to the end; a value that is missing there is nobody's reading.
+            # A value that is missing at the end is nobody's reading.
+            if name not in flags.boolean and position + 1 < len(arguments):
+                reached[position + 2].append(arguments[position + 1] if is_wanted else value)
     found += [(len(arguments), value) for value in dict.fromkeys(reached[len(arguments)])]
     return found
 
