@@ -12,13 +12,9 @@ from tests.lab import HostDefinition, Lab
 OWN_DAEMON_JSON = {"log-level": "info", "runtimes": {"other": {"path": "/usr/bin/runc"}}}
 # Everything that a run writes, but for what apt and dpkg keep for themselves.
 FINGERPRINT = (
-    (
-        "find /etc /opt /usr/local /usr/bin /var/lib/nvproxy-fleet -xdev ( -type f -o -type l ) "
-        "! -path '/etc/ld.so.cache' -printf '%p %m %l\\n' | sort | sed 's/[()]//g'; "
-        "cat /etc/docker/daemon.json; dpkg-query -W; docker info -f '{{json .Runtimes}}'; apt-mark showhold"
-    )
-    .replace("( ", "\\( ")
-    .replace(" )", " \\)")
+    r"find /etc /opt /usr/local /usr/bin /var/lib/nvproxy-fleet -xdev \( -type f -o -type l \) "
+    r"! -path /etc/ld.so.cache -printf '%p %m %l\n'; "
+    "cat /etc/docker/daemon.json; dpkg-query -W; docker info -f '{{json .Runtimes}}'; apt-mark showhold"
 )
 
 
@@ -37,6 +33,7 @@ def test_a_host_is_as_it_was_before_the_first_run(inventory):
     before = host.run(FINGERPRINT, check=False).stdout
     run = pyinfra("site", inventory=path)
     assert run.status == 0, run.screen
+    assert host.run(FINGERPRINT, check=False).stdout != before, "it tells a converged host from a blank one"
     run = pyinfra("remove", inventory=path)
     assert run.status == 0, run.screen
     after = host.run(FINGERPRINT, check=False).stdout
