@@ -76,12 +76,13 @@ class EngineChange:
     """Docker's configuration to write, or (without `file`) only to load again.
 
     `seen` is the sha256 of the file that the new text was made from. Afterwards the daemon must have the
-    runtime at `runtime_path`; at none where that is None.
+    runtime at `runtime_path`; at none where that is None. A `daemon` of None: Docker is gone, and only its
+    file is left to write.
     """
 
     file: FileChange | None
     seen: str | None
-    daemon: str
+    daemon: str | None
     can_validate: bool
     runtime: str
     runtime_path: str | None
@@ -97,14 +98,8 @@ class EngineChange:
         runtime_path: str | None,
         why: str,
     ) -> Self:
-        """The change for the dockerd and the `daemon.json` of a snapshot.
-
-        Raises:
-            ValueError: there is no dockerd.
-        """
+        """The change for the dockerd and the `daemon.json` of a snapshot."""
         engine = snapshot.engine
-        if engine.daemon is None:
-            raise ValueError("a host without dockerd was not refused")
         there = snapshot.files.get(paths.DAEMON_JSON)
         seen = None if there is None else there.sha256
         return cls(file, seen, engine.daemon, engine.can_validate, runtime, runtime_path, why)

@@ -72,8 +72,6 @@ def removal_plan(settings: Settings, snapshot: HostSnapshot, before: Before) -> 
 
 def _without_runtime(snapshot: HostSnapshot, before: Before, name: str) -> EngineChange | Refusal | None:
     engine = snapshot.engine
-    if engine.daemon is None:
-        return None
     if engine.default_runtime == name:
         return Refusal(
             f"{name} is Docker's default runtime", f"Take default-runtime out of {paths.DAEMON_JSON} first."
@@ -83,6 +81,9 @@ def _without_runtime(snapshot: HostSnapshot, before: Before, name: str) -> Engin
         former = before.docker_runtimes.get(name)
         without = daemon_json.without_runtime(text, name, former)
     except daemon_json.DaemonJsonError as error:
+        if engine.daemon is None:
+            # Nothing reads it any more, and nobody can be asked to repair it for that.
+            return None
         return Refusal(f"{paths.DAEMON_JSON}: {error}", "Repair it by hand, and run again.")
     if daemon_json.parse(without) == daemon_json.parse(before.daemon_json or ""):
         # As it was to the letter, or gone where there was none.

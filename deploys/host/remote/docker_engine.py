@@ -2,7 +2,8 @@
 
 Task: `{"path", "text", "seen", "original", "backup", "runtime", "runtime_path", "daemon", "can_validate"}`.
 Answer: `{}`. A text of null means to reload only, "" to have no file; `seen` is the sha256 of the file that
-the text was made from, null for none; a runtime_path of null means that the runtime must be gone.
+the text was made from, null for none; a runtime_path of null means that the runtime must be gone; a daemon
+of null means that Docker is gone, and nothing checks or loads the file.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
             keep(path, task["backup"], original=task["original"])
             written = True
             put(path, new, mode, owner)
-        reload(task["runtime"], task["runtime_path"])
+        if task["daemon"] is not None:
+            reload(task["runtime"], task["runtime_path"])
     # Whatever it is, a configuration that nobody has checked must not stay.
     except Exception as fault:  # noqa: BLE001
         said = str(fault) if isinstance(fault, Fault) else f"{type(fault).__name__}: {fault}"

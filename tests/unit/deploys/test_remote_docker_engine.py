@@ -44,6 +44,14 @@ def test_a_daemon_without_validate_is_not_asked(docker):
     assert docker.validated is None
 
 
+def test_where_docker_is_gone_its_file_is_written_and_nobody_asked(docker):
+    docker.write(NEW)
+    gone = {"daemon": None, "can_validate": False, "runtime_path": None}
+    assert docker_engine.main(docker.task(OLD, **gone)) == {}
+    assert docker.path.read_text() == OLD
+    assert docker.programs.calls == []
+
+
 def test_what_is_checked_is_closed_to_others_as_the_real_one_may_be(docker):
     docker.write(OLD, mode=0o600)
     docker_engine.main(docker.task(NEW))

@@ -58,6 +58,15 @@ def test_a_runtime_that_is_only_loaded_is_taken_out_by_a_reload():
     assert engine(drifted(CONVERGED, without("files", paths.DAEMON_JSON))).file is None
 
 
+def test_where_docker_is_gone_the_runtime_still_goes_from_its_file():
+    """It would be there again when Docker is, and would lead to nothing."""
+    gone = [at("engine", "daemon", value=None), at("engine", "runtimes", value={})]
+    change = engine(drifted(converged_from('{"debug": true}'), *gone))
+    assert (change.file.text, change.daemon) == ('{"debug": true}', None)
+    assert engine(drifted(CONVERGED, *gone, at("files", paths.DAEMON_JSON, value=file_record("{,}")))) is None
+    assert engine(drifted(CONVERGED, *gone, without("files", paths.DAEMON_JSON))) is None
+
+
 def test_a_runtime_that_is_neither_in_the_file_nor_loaded_needs_nothing():
     gone = drifted(CONVERGED, without("files", paths.DAEMON_JSON), without("engine", "runtimes", "nvidia"))
     assert engine(gone) is None
