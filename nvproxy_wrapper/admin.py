@@ -15,7 +15,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from . import catalogue, strict_json
-from .decision import Refusal
+from .decision import Refusal, printable
 from .host_view import ProcDriverView
 from .rewrite import decide, not_understood
 from .settings import DEFAULTS, SETTINGS_PATH, Settings, SettingsError, parse_settings
@@ -150,8 +150,13 @@ def _write(data: bytes, path: str | None) -> int:
         if path is None:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
+        elif os.path.exists(path) and not os.path.isfile(path):
+            # Not replaced: -o /dev/null, typed by root, would make a file of the host's /dev/null.
+            with open(path, "wb") as file:
+                file.write(data)
         else:
-            _write_file(data, path)
+            # A link stays one.
+            _write_file(data, os.path.realpath(path))
     except OSError as error:
         where = path or "standard output"
         print(
@@ -206,10 +211,7 @@ _CLASS_SENTENCES = {
 
 def _as_text(decision: Decision) -> str:
     """What `explain` prints; what a spec says is shown without the power to steer a terminal."""
-    return "\n".join(
-        "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
-        for line in _text_lines(decision)
-    )
+    return "\n".join(printable(line) for line in _text_lines(decision))
 
 
 def _text_lines(decision: Decision) -> list[str]:

@@ -14,17 +14,24 @@ if TYPE_CHECKING:
 NVPROXY = "dev.gvisor.internal.nvproxy"
 """What runsc reads from the spec and keeps for `start` (gVisor, runsc/specutils/nvidia.go)."""
 
-_SANDBOX = {
-    "io.kubernetes.cri.container-type": "sandbox",  # containerd, pkg/cri/annotations
-    "io.kubernetes.cri-o.ContainerType": "sandbox",  # CRI-O, pkg/annotations
-}
+_CONTAINER_TYPES = (
+    "io.kubernetes.cri.container-type",  # containerd, pkg/cri/annotations
+    "io.kubernetes.cri-o.ContainerType",  # CRI-O, pkg/annotations
+)
 
-_OVERRIDES = ("dev.gvisor.flag.", "dev.gvisor.internal.")
+# Not flag. and internal. alone, whose names say so: bundle. overrides the host's own flags, spec. mounts any
+# image on the host as the root or leaves the cgroup that holds the limits.
+_GVISOR = "dev.gvisor."
+_CRI = "io.kubernetes.cri"
 
 
 def is_pod_sandbox(annotations: dict[str, Any]) -> bool:
-    """Whether a CRI engine marks this as the container that holds a pod's namespaces."""
-    return any(annotations.get(name) == value for name, value in _SANDBOX.items())
+    """Whether a CRI engine marks this as the container that holds a pod's namespaces.
+
+    As in runsc (specutils/cri.go) the first of the names that is there decides.
+    """
+    given = [annotations[name] for name in _CONTAINER_TYPES if name in annotations]
+    return given[:1] == ["sandbox"]
 
 
 def host_has_gpus(host: ProcDriverView) -> bool:
@@ -38,14 +45,18 @@ def host_has_gpus(host: ProcDriverView) -> bool:
 def drop_overrides(draft: Draft, *, keep_nvproxy: bool) -> None:
     """`annotation.user`: what changes the sandbox is the host's to say.
 
+    Docker has no pods: there, what says that a container is a part of one came with the container, and runsc
+    would put it into the sandbox that it names, whoever's that is.
+
     Args:
         draft: the spec.
         keep_nvproxy: leave that one, as the wrapper sets it itself.
     """
     if draft.settings.allow_user_annotations:
         return
+    users = (_GVISOR, _CRI) if draft.engine_has_no_pods else (_GVISOR,)
     for name in list(draft.annotations):
-        if name.startswith(_OVERRIDES) and not (keep_nvproxy and name == NVPROXY):
+        if name.startswith(users) and not (keep_nvproxy and name == NVPROXY):
             value = draft.annotations.pop(name)
             draft.act(
                 "annotation.user",

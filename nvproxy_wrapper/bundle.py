@@ -53,6 +53,10 @@ class Bundle:
             Refusal: either may be written by others, is a link, or is not what it should be.
         """
         self.where = path.rstrip("/") + "/" + _NAME
+        if _may_be_read_in_two_ways(path):
+            raise Refusal(
+                "bundle.file", f"the bundle {path} has .. behind a name", "Give the path without that."
+            )
         try:
             self._directory = trusted_file.open_directory(path)
             self._replaced = False
@@ -130,6 +134,15 @@ class Bundle:
         for name in posix.listdir(self._directory):
             if name.startswith(_TEMPORARY_PREFIX):
                 _unlink(name, self._directory)
+
+
+def _may_be_read_in_two_ways(path: str) -> bool:
+    """Whether `..` follows a name, which may be a link.
+
+    runsc takes both away by their text (Go's filepath.Join), the kernel follows the link first.
+    """
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return any(part == ".." and before != ".." for before, part in zip(parts, parts[1:]))
 
 
 def _identity(status: stat_result) -> tuple[int, int, int, int]:

@@ -101,19 +101,22 @@ RULES = (
         " linux.resources.devices. The request is NVIDIA_VISIBLE_DEVICES without the toolkit's last `void`"
         " (index = NVML order = PCI order; UUID, also shortened while it is the only one; all; none), or the"
         " mounts under /var/run/nvidia-container-devices/; of several, the one that asks for less. Refused:"
-        " an id that is not on this host or names several GPUs, a MIG device, a GPU whose node is not"
-        " listed, two requests that differ, no request at all, ids without a readable proc_driver.",
+        " an id that is not on this host or names several GPUs, a GPU whose node is not"
+        " listed, two requests that differ, no request at all, ids without a readable proc_driver. In the"
+        " other classes the list is exact, unless it has more GPUs than ids were asked for: then it is one of"
+        " csv mode, whatever its hooks look like. A MIG device is refused in every class.",
         "csv mode lists every GPU of its CSV files whatever was asked (1.13 to 1.18), or odd sets (1.20:"
         " `0` gives 0, 2 and 3). The index is not the minor on many machines. `docker run --gpus` appends its"
-        " value to an image's `all`. A spec with a lone `void` is taken as it is where nvproxy is on already:"
-        " that is this wrapper's own output.",
+        " value to an image's `all`. With nvidia-ctk.path set to nvidia-cdi-hook its hooks are those of a CDI"
+        " file. A spec with a lone `void` is taken as it is where nvproxy is on already and no node is left"
+        " that a rewrite removes: that is this wrapper's own output.",
         "all",
         "toolkit, internal/modifier/csv.go, pkg/nvcdi/lib-csv.go; gVisor 05b7c55c1 (#9389)",
     ),
     Rule(
         "devices.dead",
         "Nodes that gVisor cannot serve are removed: nvidia-modeset, nvidia-uvm-tools, nvidia-caps, dri,"
-        " nvhost and the like, and a GPU under another name.",
+        " gdrdrv, nvhost and the like, and a GPU under another name.",
         "They are dead in the sandbox: gVisor serves /dev/nvidiactl, /dev/nvidia-uvm and /dev/nvidiaN by"
         " these names.",
         "all",
@@ -159,17 +162,24 @@ RULES = (
     ),
     Rule(
         "annotation.user",
-        "dev.gvisor.flag.* and dev.gvisor.internal.* are removed from every container, unless"
-        " `allow_user_annotations` is set.",
-        "They change the sandbox (host-uds, overlay2, nvproxy in a plain container), and who may run a"
-        " container can set them.",
+        "dev.gvisor.* is removed from every container, and io.kubernetes.cri* from those of Docker (told by"
+        " runsc's --root), unless `allow_user_annotations` is set.",
+        "They change the sandbox, and who may run a container can set them. flag. and internal. set flags;"
+        " bundle. overrides those that the host gives; spec.cgroup-parent leaves the cgroup that holds the"
+        " limits; spec.rootfs. mounts any image on the host as the root; spec.mount. writes beside a mount's"
+        " source. In Docker, which has no pods, the annotations of a pod's container name somebody's sandbox,"
+        " and runsc joins it. gVisor's own containerd shim writes some of dev.gvisor.spec.* itself: where it"
+        " is used in the place of containerd's, `allow_user_annotations` has to be set.",
         "all",
-        "gVisor, runsc/config/flags.go, overrideAllowlist",
+        "gVisor, runsc/config/flags.go, runsc/specutils, tried with 20260905; moby, daemon/runtime_unix.go",
     ),
     Rule(
         "legacy.env",
-        "Of several values of NVIDIA_VISIBLE_DEVICES or NVIDIA_DRIVER_CAPABILITIES the last one is left.",
-        "It is the one that NVIDIA's hook and runsc take; every reader now sees the same one.",
+        "Of several values of NVIDIA_VISIBLE_DEVICES or NVIDIA_DRIVER_CAPABILITIES the last one is left."
+        " Where mounts under /var/run/nvidia-container-devices/ ask for less, it says what they ask for;"
+        " refused where they ask for other GPUs.",
+        "It is the one that NVIDIA's hook and runsc take; every reader now sees the same one. runsc does not"
+        " read the mounts, and would hand out what an image's `all` says.",
         "all",
         "gVisor, runsc/specutils/nvidia.go; toolkit, internal/config/image/cuda_image.go",
     ),
@@ -202,15 +212,16 @@ RULES = (
         "A CRI pod sandbox (containerd, CRI-O) gets annotation.nvproxy on a host whose proc_driver lists"
         " a GPU.",
         "runsc decides on GPU support for a whole pod at its sandbox, which asks for no GPU itself; from"
-        " 20260126 on it panics when a GPU container joins another one. Whoever forges the annotation in"
-        " Docker gets the driver's code, and no node.",
+        " 20260126 on it panics when a GPU container joins another one. Of the annotations of containerd and"
+        " CRI-O the first that is there counts, as in runsc. In Docker neither does (annotation.user).",
         "all",
         "google/gvisor#13620, #13621; containerd, pkg/cri/annotations; CRI-O, pkg/annotations",
     ),
     Rule(
         "spec.class",
         "Refused: a part of a GPU spec that cannot be repaired, hooks or GPU nodes of NVIDIA's without"
-        " /dev/nvidiactl.",
+        " /dev/nvidiactl. A hook that runs nvidia-container-cli or NVIDIA's hook by way of another program is"
+        " one of NVIDIA's, too: `ctr run --gpus` makes such a one.",
         "Half of a spec is somebody's mistake or an attack; neither starts as a container that was"
         " thought to have a GPU.",
         "all",
@@ -236,7 +247,8 @@ RULES = (
     Rule(
         "bundle.file",
         "Refused: a bundle or config.json that may be written by others, is a link, no regular file, or"
-        " linked more than once; also where the new one cannot be written, or the command line may mean two.",
+        " linked more than once; a bundle whose path has .. behind a name; also where the new one cannot be"
+        " written, or the command line may mean two.",
         "The wrapper is root, and would read or write where somebody else points it.",
         "all",
         "open(2), rename(2)",

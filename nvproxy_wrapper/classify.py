@@ -19,6 +19,7 @@ How csv, jit-cdi and old cdi specs differ, read from the toolkit's source and fr
   did not.
 - A CDI file's common nodes come before those of its devices: nvidia-modeset, -uvm, -uvm-tools, nvidiactl,
   then nvidiaN.
+- Only csv mode lists more GPUs than were asked for.
 
 Only hooks and nodes count, not what an image can set: NVIDIA_CTK_LIBCUDA_DIR would tell jit-cdi from csv as
 well, and anybody's `ENV` line could then switch the narrowing off. Where all this leaves two classes (jit-cdi
@@ -43,6 +44,7 @@ CLASSES = ("none", "legacy", "csv", "cdi", "jit-cdi", "device-plugin", "mixed")
 
 _NVML_HOOKS = ("disable-device-node-modification", "update-application-profile")
 _LISTING_MODES = ("csv", "cdi", "jit-cdi")
+_EXACT = ("cdi", "jit-cdi")
 _CSV_FLAGS = ("--host-cuda-version", "--csv-filename")
 _TOOLKIT_OPTIONS = {"ro", "nosuid", "nodev"}
 
@@ -60,7 +62,8 @@ class Facts:
             not.
         has_hooks: whether hooks of NVIDIA's are there besides the legacy one.
         is_rewritten: the spec carries the marks of an earlier rewrite: nvproxy is on, one `void` is all that
-            is asked. An annotation may be forged, so this never outweighs a request.
+            is asked, and no node is there that a rewrite removes or fills in. An annotation may be forged, so
+            this never outweighs a request.
         toolkit_made_devices: the toolkit had its hands in it, so that somebody asked it for GPUs.
     """
 
@@ -93,7 +96,8 @@ class Facts:
         self.requested: Request = None
         self.has_hooks = bool(others)
         is_answered = asked == ["void"] or not parts.has_process
-        self.is_rewritten = parts.annotations.get(NVPROXY) == "true" and is_answered
+        is_clean = not any(devices.is_dead(one) or one.get("fileMode") is None for one in parts.devices)
+        self.is_rewritten = parts.annotations.get(NVPROXY) == "true" and is_answered and is_clean
         self.toolkit_made_devices = (
             self.has_hooks or _has_toolkit_mounts(parts) or (len(asked) > 1 and asked[-1] == "void")
         )
@@ -104,10 +108,17 @@ class Facts:
             if asked in ([], ["void"]) and self.requested is None and not self.is_rewritten:
                 self.requested = self._request_of_legacy_image(parts.env)
             self.spec_class, why = _class_of_listed(legacy, others, nodes, self, toolkit_mode)
+            if self.spec_class in _EXACT and not self._may_be_exact(nodes):
+                self.spec_class = "mixed" if _from_nvml(others) else "csv"
+                why = f"{why}, but more GPUs are listed than were asked for, as csv mode alone does"
             self.evidence.append(why)
-        elif legacy and not nodes:
-            # NVIDIA's hook and runsc keep the last of several values.
-            self._read_request(parts, asked[-1:], with_volume_mounts=False)
+        elif legacy and not any(devices.is_served(path) for path in nodes):
+            # NVIDIA's hook and runsc keep the last of several values. Nodes that are not served come from
+            # what the toolkit does in legacy mode, too, as NVIDIA_GDS=enabled asks for.
+            last = asked[-1:]
+            is_asked = any(gpus.parse_visible_devices(value) is not None for value in last)
+            # Mounts may narrow what the variable asks for. Alone they are nothing to runsc, and stay so.
+            self._read_request(parts, last, with_volume_mounts=is_asked)
             self.gpu_requested = self.requested is not None
             self.spec_class = "legacy"
         elif nodes or found:
@@ -126,7 +137,9 @@ class Facts:
         requests = [gpus.parse_visible_devices(value) for value in asked]
         if in_mounts is not None:
             # Of `7`, then nothing, nothing is the least; mounts must not fill that with another GPU.
-            requests = [request for request in requests if request is not None]
+            requests = [
+                request for request in requests if request is not None and not gpus.points_to_mounts(request)
+            ]
         in_env, clash = gpus.least_of(requests)
         if clash:
             self.request_conflict = f"{VISIBLE_DEVICES} is given more than once, and asks for {clash}"
@@ -141,6 +154,13 @@ class Facts:
             self.request_conflict = (
                 f"{VISIBLE_DEVICES} asks for {in_env}, mounts under {gpus.VOLUME_MOUNT_ROOT} for {in_mounts}"
             )
+
+    def _may_be_exact(self, nodes: list[str]) -> bool:
+        """Whether the GPUs among the nodes can be those that were asked for, and no more."""
+        listed = len(devices.gpus_in(nodes))
+        if self.requested is None and self.request_conflict:
+            return listed == 0
+        return gpus.may_be_so_many(self.requested, listed)
 
     def _request_of_legacy_image(self, env: list[str]) -> Request:
         """An image from before NVIDIA_REQUIRE_CUDA means `all` (toolkit, image.CUDA.IsLegacy)."""
@@ -166,7 +186,7 @@ def _class_of_listed(
     legacy: list[NvidiaHook], others: list[NvidiaHook], nodes: list[str], facts: Facts, toolkit_mode: str
 ) -> tuple[str, str]:
     """The class of a spec that lists the control node, and the sentence that says why."""
-    from_nvml = [hook for hook in others if hook.subcommand in _NVML_HOOKS]
+    from_nvml = _from_nvml(others)
     from_csv = [hook for hook in others if any(hook.values(flag) for flag in _CSV_FLAGS)]
     contradiction = _contradiction(legacy, others, from_nvml, from_csv)
     if contradiction:
@@ -181,9 +201,14 @@ def _class_of_listed(
     if is_ctk_form:
         return _class_of_ctk_form(others, from_csv, nodes, toolkit_mode)
     # csv mode writes this form where nvidia-ctk.path is set to it, and then something was asked for.
-    if toolkit_mode == "csv" or (from_csv and toolkit_mode != "cdi" and facts.requested is not None):
+    is_like_csv = from_csv or not _has_cdi_order(nodes)
+    if toolkit_mode == "csv" or (is_like_csv and toolkit_mode != "cdi" and facts.requested is not None):
         return "csv", "The hooks are those of csv mode with nvidia-ctk.path set to nvidia-cdi-hook"
     return "cdi", "The hooks are written as nvidia-ctk cdi generate does from 1.16 on"
+
+
+def _from_nvml(hooks: list[NvidiaHook]) -> list[NvidiaHook]:
+    return [hook for hook in hooks if hook.subcommand in _NVML_HOOKS]
 
 
 def _contradiction(

@@ -60,9 +60,11 @@ class CommandLine:
         other_bundle: another bundle that it could mean as well, or None.
         log: the file of `--log`, or None.
         container: the last argument, which is the container's id wherever runsc accepts the line at all.
+        is_dockers: whether dockerd made this container: --root is in its runtime-runc
+            (moby, daemon/runtime_unix.go, defaultV2ShimConfig).
     """
 
-    __slots__ = ("bundle", "container", "log", "other_bundle", "reads_spec", "subcommand")
+    __slots__ = ("bundle", "container", "is_dockers", "log", "other_bundle", "reads_spec", "subcommand")
 
     def __init__(self, argv: Sequence[str]) -> None:
         readings = _readings(argv, _GLOBAL)
@@ -77,6 +79,16 @@ class CommandLine:
         self.bundle = bundles[0] if bundles else "."
         self.other_bundle = bundles[1] if len(bundles) > 1 else None
         self.container = argv[-1] if self.reads_spec else ""
+        self.is_dockers = any("/runtime-runc/" in root for root in _roots(argv[:position]))
+
+
+def _roots(flags: Sequence[str]) -> list[str]:
+    following = [*flags[1:], ""]
+    return [
+        flag.partition("=")[2] if "=" in flag else value
+        for flag, value in zip(flags, following)
+        if _flag_name(flag) == "root"
+    ]
 
 
 def _bundles(tails: list[Sequence[str]]) -> list[str]:

@@ -37,6 +37,15 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
         return {"rule": self.rule, "message": self.message, "remedy": self.remedy}
 
 
+def printable(text: str) -> str:
+    """`text` without the power to steer a terminal or to begin a line; strangers write parts of it."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    )
+
+
 class Action:
     """One thing that a rule did to the spec: `explain` prints these, the decision log counts them."""
 

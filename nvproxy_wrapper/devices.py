@@ -23,7 +23,19 @@ _FILE_MODE = 0o666
 
 # Served by no device of gVisor's (pkg/sentry/devices/nvproxy, runsc/cmd/sandboxsetup
 # ShouldExposeNvidiaDevice).
-_DEAD_PREFIXES = ("/dev/nvidia", "/dev/dri/", "/dev/nvhost", "/dev/nvmap", "/dev/nvgpu", "/dev/nvsciipc")
+_DEAD_PREFIXES = (
+    *("/dev/nvidia", "/dev/dri/", "/dev/gdrdrv"),
+    # Tegra's (toolkit, tools/ and the CSV files of L4T)
+    *(
+        "/dev/nvhost",
+        "/dev/nvmap",
+        "/dev/nvgpu",
+        "/dev/nvsciipc",
+        "/dev/host1x",
+        "/dev/v4l2-nv",
+        "/dev/tegra",
+    ),
+)
 
 
 def gpu_minor(path: str) -> int | None:
@@ -35,6 +47,23 @@ def gpu_minor(path: str) -> int | None:
 def is_nvidia(device: dict[str, Any]) -> bool:
     """Whether a node is NVIDIA's by its name."""
     return "nvidia" in device["path"]
+
+
+def is_served(path: str) -> bool:
+    """Whether gVisor knows a node of NVIDIA's by this name."""
+    return path in (CONTROL, UVM) or gpu_minor(path) is not None
+
+
+def is_dead(device: dict[str, Any]) -> bool:
+    """Whether gVisor cannot serve a node; a GPU under another name neither: gVisor goes by the name."""
+    path = device["path"]
+    is_renamed = device.get("major") == _NVIDIA_MAJOR and device.get("type") in ("c", "u")
+    return not is_served(path) and (path.startswith(_DEAD_PREFIXES) or is_renamed)
+
+
+def gpus_in(paths: list[str]) -> set[int]:
+    """The minors of the GPUs among node paths."""
+    return {minor for minor in map(gpu_minor, paths) if minor is not None}
 
 
 def check(draft: Draft) -> None:
@@ -68,6 +97,8 @@ def scope(draft: Draft) -> None:
             listed.
     """
     facts = draft.facts
+    # Whatever the class: nothing of a MIG device works without its nodes, which gVisor has not.
+    gpus.refuse_mig(facts.requested, "devices.scope")
     if facts.spec_class not in ("csv", "mixed"):
         return
     if facts.is_rewritten and not facts.has_hooks and facts.spec_class == "mixed":
@@ -78,7 +109,7 @@ def scope(draft: Draft) -> None:
             "devices.scope", facts.request_conflict, "Ask for the same GPUs in both, or in one of them only."
         )
     request = facts.requested
-    listed = {minor for minor in (gpu_minor(device["path"]) for device in draft.devices) if minor is not None}
+    listed = gpus_in([device["path"] for device in draft.devices])
     if request == "all":
         return
     if request is None:
@@ -105,16 +136,9 @@ def scope(draft: Draft) -> None:
 
 
 def drop_dead(draft: Draft) -> None:
-    """`devices.dead`: nodes that gVisor cannot serve.
-
-    A GPU under another name is one of them: gVisor goes by the name.
-    """
+    """`devices.dead`: nodes that gVisor cannot serve."""
     for device in list(draft.devices):
-        path = device["path"]
-        if path in (CONTROL, UVM) or gpu_minor(path) is not None:
-            continue
-        is_renamed = device.get("major") == _NVIDIA_MAJOR and device.get("type") in ("c", "u")
-        if path.startswith(_DEAD_PREFIXES) or is_renamed:
+        if is_dead(device):
             draft.drop_device(
                 device, "devices.dead", "gVisor cannot serve it; it would be dead in the sandbox"
             )

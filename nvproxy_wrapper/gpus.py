@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     """ "all", "none", the ids as they are written, or None: nothing is asked for."""
 
 VOLUME_MOUNT_ROOT = "/var/run/nvidia-container-devices/"
-"""Where accept-nvidia-visible-devices-as-volume-mounts reads ids (toolkit, internal/config/image)."""
+"""Where accept-nvidia-visible-devices-as-volume-mounts reads ids (toolkit, internal/config/image).
+
+As the variable's value it means: see there (k8s-device-plugin, deviceListAsVolumeMountsContainerPathRoot).
+"""
 
 _RULE = "devices.scope"
 _MAX_INDEX_DIGITS = 4
@@ -39,19 +42,30 @@ def least_of(requests: list[Request]) -> tuple[Request, str]:
     """What several requests together ask for: of all and less, the less.
 
     Returns:
-        The request, and "" or half a sentence on two that ask for different GPUs.
+        The request, and "" or half a sentence on two that go against each other: other GPUs, or nothing.
     """
     if not requests:
         return None, ""
     least = requests[0]
     for request in requests[1:]:
-        if request in ("all", least):
+        if request == least:
             continue
-        if least == "all" or request in (None, "none"):
-            least = request
-        elif least not in (None, "none"):
-            return least, f"{', '.join(least)}, then {', '.join(request or [])}"
+        clash = f"{written(least) or 'nothing'}, then {written(request) or 'nothing'}"
+        if least is None or request is None:
+            return None, clash
+        if isinstance(least, list) and isinstance(request, list):
+            return min(least, request, key=len), clash
+        least = min(least, request, key=_size)
     return least, ""
+
+
+def written(request: Request) -> str:
+    """A request as the variable's value; "" for None."""
+    return ",".join(request) if isinstance(request, list) else request or ""
+
+
+def _size(request: Request) -> int:
+    return 1 if isinstance(request, list) else ("none", "", "all").index(request or "")
 
 
 def volume_mount_request(mounts: list[dict[str, Any]]) -> Request:
@@ -64,24 +78,55 @@ def volume_mount_request(mounts: list[dict[str, Any]]) -> Request:
         for mount in mounts
         if mount.get("source") == "/dev/null" and mount["destination"].startswith(VOLUME_MOUNT_ROOT)
     ]
-    ids = [name for name in ids if not name.startswith("imex/")]
+    ids = [name for name in ids if name.strip(" ,") and not name.startswith("imex/")]
     if not ids:
         return None
     return parse_visible_devices(",".join(ids))
 
 
-def is_mig(name: str) -> bool:
-    """Whether an id is that of a MIG device: `MIG-...`, or `GPU:INSTANCE` in numbers."""
-    gpu, colon, instance = name.partition(":")
-    return name.upper().startswith("MIG-") or (bool(colon) and gpu.isdigit() and instance.isdigit())
+def points_to_mounts(request: Request) -> bool:
+    """Whether the variable says no more than that volume mounts ask."""
+    return isinstance(request, list) and [f"{name.rstrip('/')}/" for name in request] == [VOLUME_MOUNT_ROOT]
+
+
+def refuse_mig(request: Request, rule: str) -> None:
+    """A MIG device cannot be served: its nodes under /dev/nvidia-caps are not known to gVisor.
+
+    Raises:
+        Refusal: by `rule`, one is asked for.
+    """
+    for name in request if isinstance(request, list) else []:
+        if _is_mig(name):
+            raise Refusal(
+                rule,
+                f"NVIDIA_VISIBLE_DEVICES asks for the MIG device {name!r}",
+                "gVisor cannot serve MIG devices; ask for a whole GPU, by index or UUID.",
+            )
+
+
+def may_be_so_many(request: Request, count: int) -> bool:
+    """Whether so many GPUs can be what was asked for.
+
+    Each id is one GPU, but for the qualified names of CDI: nvidia.com/gpu=all is any number.
+    """
+    if request in (None, "all"):
+        return True
+    ids = set(request) if isinstance(request, list) else set()
+    return count <= len(ids) or any("=" in name for name in ids)
+
+
+def _is_mig(name: str) -> bool:
+    """Whether an id is that of a MIG device: `MIG-...`, `0:1`, `mig0:1` (CDI's type-index), or so in CDI."""
+    device = name.rpartition("=")[2].upper()
+    gpu, colon, instance = (device[3:] if device.startswith("MIG") else device).partition(":")
+    return device.startswith("MIG-") or (bool(colon) and gpu.isdigit() and instance.isdigit())
 
 
 def minors_of(request: list[str], host: ProcDriverView) -> set[int]:
     """The minors of the GPUs with these ids.
 
     Raises:
-        Refusal: the driver's directory cannot be read, or an id names no GPU of this host, more than one, or
-            a MIG device.
+        Refusal: the driver's directory cannot be read, or an id names no GPU of this host, or more than one.
     """
     if not request:
         raise Refusal(
@@ -98,17 +143,12 @@ def minors_of(request: list[str], host: ProcDriverView) -> set[int]:
             "Load the NVIDIA kernel module on this host, or set proc_driver to where its directory is.",
             host_prep_may_help=True,
         ) from None
-    return {_find(name, gpus, host.proc_driver).minor for name in request}
+    # An image may ask a million times for the same one.
+    return {_find(name, gpus, host.proc_driver).minor for name in dict.fromkeys(request)}
 
 
 def _find(name: str, gpus: list[Gpu], proc_driver: str) -> Gpu:
     upper = name.upper()
-    if is_mig(name):
-        raise Refusal(
-            _RULE,
-            f"NVIDIA_VISIBLE_DEVICES asks for the MIG device {name!r}",
-            "gVisor cannot serve MIG devices; ask for a whole GPU, by index or UUID.",
-        )
     if _is_index(name):
         found = [gpu for gpu in gpus if gpu.index == int(name)]
     elif upper.startswith("GPU-") and len(name) > len("GPU-"):

@@ -30,6 +30,7 @@ STAGE = "createContainer"
 
 _CTK = "nvidia-ctk"
 _CDI_HOOK = "nvidia-cdi-hook"
+_PROGRAMS = (*LEGACY_PROGRAMS, _CTK, _CDI_HOOK, "nvidia-container-cli")
 
 _LDCONFIG = ("/sbin/ldconfig", "/sbin/ldconfig.real", "/usr/sbin/ldconfig", "/usr/sbin/ldconfig.real")
 
@@ -82,13 +83,12 @@ class NvidiaHook:
 
 
 def find(hooks: dict[str, list[dict[str, Any]]]) -> list[NvidiaHook]:
-    """Every hook, at any stage, whose program or first argument has NVIDIA in its name."""
-    return [
-        NvidiaHook(stage, hook)
-        for stage, listed in hooks.items()
-        for hook in listed
-        if any("nvidia" in _basename(word).lower() for word in [hook["path"], *(hook.get("args") or [])[:1]])
-    ]
+    """Every hook, at any stage, whose program or first argument has NVIDIA in its name, or that runs one.
+
+    `containerd oci-hook -- nvidia-container-cli ...` is what `ctr run --gpus` puts there (containerd,
+    contrib/nvidia).
+    """
+    return [NvidiaHook(stage, hook) for stage, listed in hooks.items() for hook in listed if _is_nvidia(hook)]
 
 
 def links_of(hooks: list[NvidiaHook]) -> list[tuple[str, str]]:
@@ -158,6 +158,12 @@ def _what_is_odd(hook: NvidiaHook, allowed: dict[str, Callable[[str], bool]]) ->
         if not entry.startswith("NVIDIA_"):
             return f"NVIDIA's toolkit does not set {entry.partition('=')[0]} in a hook's environment"
     return None
+
+
+def _is_nvidia(hook: dict[str, Any]) -> bool:
+    args = hook.get("args") or []
+    is_named_so = any("nvidia" in _basename(word).lower() for word in [hook["path"], *args[:1]])
+    return is_named_so or any(_basename(word) in _PROGRAMS for word in args[1:])
 
 
 def _basename(path: str) -> str:

@@ -130,20 +130,23 @@ class CreateView(ProcDriverView):
     def soname(self, path: str) -> str | None:
         """See `ProcDriverView`. Only a regular file of root's that nobody else may write is opened."""
         try:
-            descriptor = posix.open(
-                path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
-            )
+            # Not opened before it is known to be a file: to open a device may be to do something.
+            found = posix.open(path, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC)
         except OSError:
             return None
         try:
-            status = posix.fstat(descriptor)
+            status = posix.fstat(found)
             if status.st_mode & _S_IFMT != _S_IFREG or status.st_uid != 0 or status.st_mode & 0o022:
                 return None
-            return _elf_soname(descriptor)
+            descriptor = posix.open(f"/proc/self/fd/{found}", posix.O_RDONLY | posix.O_CLOEXEC)
+            try:
+                return _elf_soname(descriptor)
+            finally:
+                posix.close(descriptor)
         except (OSError, IndexError, OverflowError):
             return None
         finally:
-            posix.close(descriptor)
+            posix.close(found)
 
     def has_program(self, name: str) -> bool | None:
         """See `ProcDriverView`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .decision import Refusal
 from .environment import VISIBLE_DEVICES, values, with_one
-from .gpus import is_mig
+from .gpus import parse_visible_devices, written
 from .host_view import PROGRAM_PATH
 
 TYPE_CHECKING = False
@@ -15,17 +15,30 @@ CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
 
 
 def one_value(draft: Draft) -> None:
-    """`legacy.env`: of several values the last one, as NVIDIA's hook and runsc take it."""
+    """`legacy.env`: of several values the last one, as NVIDIA's hook and runsc take it, or the mounts'.
+
+    Raises:
+        Refusal: the variable and the mounts ask for different GPUs.
+    """
+    facts = draft.facts
+    if facts.request_conflict:
+        raise Refusal(
+            "legacy.env", facts.request_conflict, "Ask for the same GPUs in both, or in one of them only."
+        )
     for name in (VISIBLE_DEVICES, CAPABILITIES):
         given = values(draft.env, name)
-        if len(given) > 1:
-            draft.env = with_one(draft.env, name, given[-1])
-            draft.act(
-                "legacy.env",
-                name,
-                f"{', '.join(given)} -> {given[-1]}",
-                "given more than once; the last one counts",
+        if not given:
+            continue
+        counts, why = given[-1], "given more than once; the last one counts"
+        if name == VISIBLE_DEVICES and parse_visible_devices(counts) != facts.requested:
+            # runsc knows the variable only, and would hand out more.
+            counts, why = (
+                written(facts.requested) or "void",
+                "volume mounts ask for less, and runsc does not read them",
             )
+        if given != [counts]:
+            draft.env = with_one(draft.env, name, counts)
+            draft.act("legacy.env", name, f"{', '.join(given)} -> {counts}", why)
 
 
 def clip_capabilities(draft: Draft) -> None:
@@ -55,22 +68,6 @@ def clip_capabilities(draft: Draft) -> None:
         f"{','.join(asked)} -> {','.join(kept)}",
         "more is not allowed here",
     )
-
-
-def refuse_mig(draft: Draft) -> None:
-    """`legacy.mig`: runsc knows GPUs only, and says so only after the sandbox has started.
-
-    Raises:
-        Refusal: a MIG device is asked for.
-    """
-    request = draft.facts.requested
-    for name in request if isinstance(request, list) else []:
-        if is_mig(name):
-            raise Refusal(
-                "legacy.mig",
-                f"{VISIBLE_DEVICES} asks for the MIG device {name!r}",
-                "gVisor cannot serve MIG devices; ask for a whole GPU, by index or UUID.",
-            )
 
 
 def check_cli(draft: Draft) -> None:

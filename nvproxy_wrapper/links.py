@@ -56,16 +56,18 @@ def emulate(
         wanted += _sonames(draft)
     files = {mount["destination"]: mount for mount in draft.mounts if is_bind(mount)}
     taken = {mount["destination"] for mount in draft.mounts} | but
+    folders = {folder for name in taken for folder in _folders(name)}
     # A chain (libcuda.so to libcuda.so.1 to libcuda.so.570.124.06) may be given in any order.
     progress = True
     while progress:
         progress = False
         for target, link in wanted:
-            if link in taken or target not in files or any(name.startswith(f"{link}/") for name in taken):
+            if link in taken or target not in files or link in folders:
                 continue
             mount = _read_only(files[target], link)
             files[link] = mount
             taken.add(link)
+            folders.update(_folders(link))
             draft.mounts.append(mount)
             draft.act(
                 RULE, link, f"bind of {mount['source']}", f"the link to {target} that no hook will make"
@@ -104,6 +106,11 @@ def _soname_on_host(draft: Draft, source: str) -> str | None:
     soname = draft.host.soname(source)
     is_name = soname is not None and soname.startswith("lib") and ".so" in soname and "/" not in soname
     return soname if is_name else None
+
+
+def _folders(path: str) -> list[str]:
+    """Every directory above a path."""
+    return [path[:end] for end, letter in enumerate(path) if letter == "/" and end > 0]
 
 
 def _is_full_version(text: str) -> bool:

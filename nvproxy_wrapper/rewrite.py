@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import devices, environment, hooks, mounts
+from . import devices, environment, gpus, hooks, mounts
 from .annotations import drop_overrides, enable_nvproxy, host_has_gpus, is_pod_sandbox
 from .classify import Facts
 from .decision import Action, Decision, Refusal
@@ -27,14 +27,27 @@ class Draft(Parts):
         actions: what the rules did.
         runsc_flags: what runsc is given.
         trusted_hooks: the NVIDIA hooks that passed `hooks.allow`, whether or not they stay.
+        engine_has_no_pods: annotations about pods are the user's own.
     """
 
-    __slots__ = ("actions", "dropped_devices", "facts", "host", "runsc_flags", "settings", "trusted_hooks")
+    __slots__ = (
+        "actions",
+        "dropped_devices",
+        "engine_has_no_pods",
+        "facts",
+        "host",
+        "runsc_flags",
+        "settings",
+        "trusted_hooks",
+    )
 
-    def __init__(self, spec: dict[str, Any], settings: Settings, host: ProcDriverView) -> None:
+    def __init__(
+        self, spec: dict[str, Any], settings: Settings, host: ProcDriverView, *, engine_has_no_pods: bool
+    ) -> None:
         super().__init__(spec)
         self.settings = settings
         self.host = host
+        self.engine_has_no_pods = engine_has_no_pods
         self.facts = Facts(self, settings.toolkit_mode)
         self.actions: list[Action] = []
         self.runsc_flags: list[str] = []
@@ -67,6 +80,8 @@ def decide(
     settings: Settings,
     host: ProcDriverView,
     settings_fault: SettingsError | None = None,
+    *,
+    engine_has_no_pods: bool = False,
 ) -> Decision:
     """What becomes of a container's spec. Pure but for what `host` looks up; `spec` is not changed.
 
@@ -76,9 +91,10 @@ def decide(
         host: what may be looked up on this host.
         settings_fault: why the host's own settings cannot be used. GPU containers are refused then, others go
             on.
+        engine_has_no_pods: the container is known to be Docker's, which has none.
     """
     try:
-        draft = Draft(spec, settings, host)
+        draft = Draft(spec, settings, host, engine_has_no_pods=engine_has_no_pods)
     except Refusal as refusal:
         return not_understood(spec, refusal)
     try:
@@ -89,14 +105,14 @@ def decide(
     except Refusal as refusal:
         return _refused(spec, draft.facts, refusal)
     made = draft.put_back(spec)
-    minors = {devices.gpu_minor(device["path"]) for device in draft.devices}
+    paths = [device["path"] for device in draft.devices]
     return Decision(
         spec_class=draft.facts.spec_class,
         evidence=draft.facts.evidence,
         gpu_requested=draft.facts.gpu_requested,
         requested=draft.facts.requested,
-        devices=[device["path"] for device in draft.devices],
-        gpus=sorted(minor for minor in minors if minor is not None),
+        devices=paths,
+        gpus=sorted(devices.gpus_in(paths)),
         actions=draft.actions,
         refusal=None,
         spec=made,
@@ -128,11 +144,14 @@ def _refused(spec: dict[str, Any], facts: Facts | None, refusal: Refusal) -> Dec
 
 
 def _rewrite_plain_container(draft: Draft) -> None:
-    is_gpu_sandbox = is_pod_sandbox(draft.annotations) and host_has_gpus(draft.host)
     if draft.facts.spec_class == "legacy":
         from . import legacy  # noqa: PLC0415 - a file more is 0.2 ms more for every container that is not legacy
 
         legacy.one_value(draft)
+        # In legacy mode every container has NVIDIA's hook, which must not hide others.
+        hooks.allow(draft)
+    is_pod = is_pod_sandbox(draft.annotations) and not draft.engine_has_no_pods
+    is_gpu_sandbox = is_pod and host_has_gpus(draft.host)
     drop_overrides(draft, keep_nvproxy=is_gpu_sandbox)
     if is_gpu_sandbox:
         enable_nvproxy(
@@ -146,7 +165,7 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
         raise Refusal(
             "settings",
             f"a GPU is asked for, and the settings cannot be used: {str(settings_fault).rstrip('.')}",
-            "Put the settings file right, or remove it for the defaults.",
+            "Put the settings file right, or run the deployment of this host again, which writes it.",
         )
     if facts.problem:
         raise Refusal(
@@ -158,7 +177,7 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
     if facts.spec_class == "legacy":
         from . import legacy  # noqa: PLC0415 - see above
 
-        legacy.refuse_mig(draft)
+        gpus.refuse_mig(facts.requested, "legacy.mig")
         legacy.check_cli(draft)
         legacy.one_value(draft)
         legacy.clip_capabilities(draft)

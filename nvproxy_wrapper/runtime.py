@@ -21,9 +21,9 @@ import time
 from . import decision_log, process_environment, settings_file, strict_json
 from .bundle import Bundle, has_trace
 from .command_line import CommandLine
-from .decision import Refusal
+from .decision import Refusal, printable
 from .host_view import CreateView
-from .rewrite import decide
+from .rewrite import decide, not_understood
 from .settings import DEFAULTS, SETTINGS_PATH, Settings, SettingsError
 
 TYPE_CHECKING = False
@@ -67,26 +67,23 @@ def main(runsc: list[str], settings_path: str = SETTINGS_PATH) -> int:
 def _create(
     call: CommandLine, arguments: list[str], runsc: list[str], settings_path: str, started: float
 ) -> NoReturn:
-    if call.other_bundle is not None:
-        raise Refusal(
-            "bundle.file",
-            f"the command line may mean the bundle {call.bundle} or {call.other_bundle}",
-            "Write runsc's flags as --flag=value: one of them is not known here.",
-        )
-    bundle = _bundle_to_judge(call.bundle)
+    try:
+        bundle = _bundle_to_judge(call)
+    except Refusal as refusal:
+        settings, fault = _settings(settings_path)
+        _log(not_understood({}, refusal), settings, fault, call, started)
+        raise
     if bundle is None:
         _become(runsc, arguments)
     settings, fault = _settings(settings_path)
-    decision = _decide(bundle, settings, fault)
+    decision = _decide(bundle, settings, fault, call)
     if fault is None:
         runsc = [settings.runsc, *settings.runsc_args]
     if decision.changed and not decision.refusal:
         bundle.replace(strict_json.dumps(decision.spec))
     try:
-        if fault is None and (decision.gpu_requested or decision.refusal):
-            notice = decision_log.append(settings.audit_log, decision, call.container, started)
-            if notice:
-                _report("warning", notice, call.log)
+        if decision.gpu_requested or decision.refusal:
+            _log(decision, settings, fault, call, started)
         if not decision.refusal:
             _become([*runsc, *decision.runsc_flags], arguments)
     except BaseException:
@@ -95,34 +92,57 @@ def _create(
     raise decision.refusal
 
 
-def _bundle_to_judge(path: str) -> Bundle | None:
+def _bundle_to_judge(call: CommandLine) -> Bundle | None:
+    if call.other_bundle is not None:
+        raise Refusal(
+            "bundle.file",
+            f"the command line may mean the bundle {call.bundle} or {call.other_bundle}",
+            "Write runsc's flags as --flag=value: one of them is not known here.",
+        )
     try:
-        bundle = Bundle(path)
+        bundle = Bundle(call.bundle)
     except FileNotFoundError:
         # runsc says so itself, or needs none, as `restore` of a container that exists.
         return None
     return bundle if has_trace(bundle.data) else None
 
 
-def _decide(bundle: Bundle, settings: Settings, fault: SettingsError | None) -> Decision:
+def _decide(bundle: Bundle, settings: Settings, fault: SettingsError | None, call: CommandLine) -> Decision:
     try:
         spec = strict_json.loads(bundle.data)
     except strict_json.JSONError as error:
-        raise Refusal(
+        refusal = Refusal(
             "spec.json",
             f"{bundle.where} {error}",
             "The engine wrote a spec that cannot be judged: report it there.",
-        ) from None
-    decision = decide(spec, settings, CreateView(settings.proc_driver), fault)
+        )
+        return not_understood({}, refusal)
+
+    def decided() -> Decision:
+        view = CreateView(settings.proc_driver)
+        return decide(spec, settings, view, fault, engine_has_no_pods=call.is_dockers)
+
+    decision = decided()
     if not decision.refusal or not decision.refusal.host_prep_may_help:
         return decision
     from . import host_prep  # noqa: PLC0415 - `subprocess` costs more than all the rest, and few come here
 
     failures = host_prep.run(settings.host_prep)
-    decision = decide(spec, settings, CreateView(settings.proc_driver), fault)
+    decision = decided()
     if decision.refusal and failures:
         decision.refusal.message += f", also after host preparation ({'; '.join(failures)})"
     return decision
+
+
+def _log(
+    decision: Decision, settings: Settings, fault: SettingsError | None, call: CommandLine, started: float
+) -> None:
+    if fault is not None:
+        # Where the log is, the settings say.
+        return
+    notice = decision_log.append(settings.audit_log, decision, call.container, started)
+    if notice:
+        _report("warning", notice, call.log)
 
 
 def _settings(path: str) -> tuple[Settings, SettingsError | None]:
@@ -169,7 +189,7 @@ def _report(level: str, sentence: str, log: str | None) -> None:
     line = {"level": level, "msg": text, "time": decision_log.timestamp()}
     _append(log, strict_json.dumps(line) + b"\n")
     try:
-        posix.write(2, text.encode("utf-8") + b"\n")
+        posix.write(2, printable(text).encode("utf-8") + b"\n")
     except OSError:
         pass
 

@@ -12,6 +12,7 @@ from tests.unit.wrapper.specs import judge
 if TYPE_CHECKING:
     from tests.fuzz.hosts import Host
 
+ASKS = "NVIDIA_VISIBLE_DEVICES="
 NVPROXY = "dev.gvisor.internal.nvproxy"
 TRUSTED = ["/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"]
 KEPT = {"create-symlinks", "update-ldcache", "enable-cuda-compat", "update-application-profile"}
@@ -25,6 +26,13 @@ HOOK_FLAGS = {
     "--cuda-compat-container-root",
 }
 LDCONFIG = {"/sbin/ldconfig", "/sbin/ldconfig.real", "/usr/sbin/ldconfig", "/usr/sbin/ldconfig.real"}
+PROGRAMS = {
+    "nvidia-ctk",
+    "nvidia-cdi-hook",
+    "nvidia-container-cli",
+    "nvidia-container-runtime-hook",
+    "nvidia-container-toolkit",
+}
 LEGACY = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 NAMES: dict[tuple[str, ...], set[str]] = {
@@ -35,7 +43,7 @@ NAMES: dict[tuple[str, ...], set[str]] = {
     ("linux", "resources"): {"devices"},
     ("hooks",): set(STAGES),
 }
-DEAD = ("/dev/dri/", "/dev/nvhost", "/dev/nvmap", "/dev/nvgpu", "/dev/nvsciipc")
+DEAD = ("/dev/dri/", "/dev/gdrdrv", "/dev/nvhost", "/dev/nvmap", "/dev/nvgpu", "/dev/nvsciipc")
 SOCKETS = ("/run/nvidia-persistenced/", "/run/nvidia-fabricmanager/", "/tmp/nvidia-mps/")
 DEFAULT_CAPABILITIES = ["utility", "compute"]
 
@@ -73,6 +81,8 @@ def check(spec: dict[str, Any], host: Host, given_settings: dict[str, Any], *, i
     check_names(spec)
     if is_csv or decision.spec_class in ("csv", "mixed"):
         check_scope(spec, decision, host.gpus)
+    if decision.spec_class in ("cdi", "jit-cdi"):
+        check_count(spec, decision)
     check_again(spec, made, decision, host, given_settings)
     return "rewritten" if decision.changed else "left alone"
 
@@ -108,12 +118,12 @@ def ids_in_mounts(spec):
         for m in part(spec, "mounts")
         if m.get("source") == "/dev/null" and m["destination"].startswith(root)
     ]
-    return [name for name in ids if not name.startswith("imex/")]
+    return [name for name in ids if name.strip(" ,") and not name.startswith("imex/")]
 
 
 def is_nvidia(hook):
-    words = [hook["path"], *(hook.get("args") or [])[:1]]
-    return any("nvidia" in word.rpartition("/")[2].lower() for word in words)
+    first, *others = [word.rpartition("/")[2] for word in [hook["path"], *(hook.get("args") or [])]]
+    return "nvidia" in f"{first} {''.join(others[:1])}".lower() or not PROGRAMS.isdisjoint(others)
 
 
 def nvidia_minors(devices):
@@ -214,7 +224,7 @@ def check_hooks(spec, made, decision, given_settings):
     given, left = part(spec, "hooks") or {}, part(made, "hooks") or {}
     trusted = given_settings.get("trusted_hooks", TRUSTED)
     for stage, listed in left.items():
-        if not decision.gpu_requested or stage not in STAGES:
+        if decision.spec_class == "none" or stage not in STAGES:
             assert listed == given[stage]
             continue
         hooks = listed or []
@@ -223,7 +233,7 @@ def check_hooks(spec, made, decision, given_settings):
         for hook in filter(is_nvidia, hooks):
             if decision.spec_class == "legacy" and stage == "prestart" and hook["path"].endswith(LEGACY):
                 continue
-            assert given_settings.get("hooks_run", True)
+            assert given_settings.get("hooks_run", True) or not decision.gpu_requested
             assert stage == "createContainer"
             assert hook["path"] in trusted
             assert KEPT & set(hook["args"][1:3])
@@ -249,7 +259,10 @@ def check_environment(spec, made, decision, given_settings):
     if decision.spec_class == "none":
         assert left == given
     elif decision.spec_class == "legacy":
-        assert asked == [e for e in given if e.startswith(ours[0])][-1:]
+        last = [e for e in given if e.startswith(ours[0])][-1:]
+        # runsc does not read mounts; where they ask for less, the variable says so.
+        in_mounts = [",".join(name.strip() for name in ids_in_mounts(spec) if name.strip())]
+        assert asked == last or (last and asked == [ours[0] + value for value in in_mounts])
         assert len(capabilities) <= 1
         if decision.gpu_requested:
             words = {word.strip() for e in capabilities for word in e.partition("=")[2].split(",")}
@@ -261,10 +274,8 @@ def check_environment(spec, made, decision, given_settings):
 
 def check_annotations(spec, made, decision, given_settings, gpus):
     given, left = dict(part(spec, "annotations")), dict(part(made, "annotations"))
-    is_sandbox = "sandbox" in (
-        given.get("io.kubernetes.cri.container-type"),
-        given.get("io.kubernetes.cri-o.ContainerType"),
-    )
+    types = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType")
+    is_sandbox = [given[name] for name in types if name in given][:1] == ["sandbox"]
     is_ours = decision.gpu_requested or (is_sandbox and bool(gpus))
     allowed = ",".join(given_settings.get("allowed_capabilities", DEFAULT_CAPABILITIES))
     flags = ["--nvproxy", f"--nvproxy-allowed-driver-capabilities={allowed}"] if is_ours else []
@@ -273,9 +284,7 @@ def check_annotations(spec, made, decision, given_settings, gpus):
         assert left.pop(NVPROXY) == "true"
         given.pop(NVPROXY, None)
     if not given_settings.get("allow_user_annotations", False):
-        given = {
-            k: v for k, v in given.items() if not k.startswith(("dev.gvisor.flag.", "dev.gvisor.internal."))
-        }
+        given = {k: v for k, v in given.items() if not k.startswith("dev.gvisor.")}
     assert left == given
 
 
@@ -290,20 +299,30 @@ def check_scope(spec, decision, gpus):
     """No GPU that any one place that asks did not ask for; only csv's lists hold more than what was asked."""
     if (part(spec, "annotations") or {}).get(NVPROXY) == "true":
         return
-    asked = [
-        e.partition("=")[2] for e in part(spec, "process", "env") if e.startswith("NVIDIA_VISIBLE_DEVICES=")
-    ]
+    asked = [e.partition("=")[2] for e in part(spec, "process", "env") if e.startswith(ASKS)]
     for value in [*asked, ",".join(ids_in_mounts(spec))]:
         if value.strip() not in ("", "void"):
             assert set(decision.gpus) <= minors_that_may_be_given(value, gpus)
 
 
+def check_count(spec, decision):
+    """A list that is taken for exact has no more GPUs than ids were given; CDI's own names may be of many."""
+    given = [e.partition("=")[2].strip() for e in part(spec, "process", "env") if e.startswith(ASKS)]
+    asked = given[:-1] if len(given) > 1 and given[-1] == "void" else given
+    # Where one of several asks for nothing, nothing is what counts, and that says nothing about a list.
+    if asked and not any(value in ("", "void", "all") or "=" in value for value in asked):
+        assert len(decision.gpus) <= max(
+            0 if value == "none" else len(set(value.split(","))) for value in asked
+        )
+
+
 def check_again(spec, made, decision, host, given_settings):
     """A second rewrite changes nothing."""
     again = judge(made, host.view, **given_settings)
-    if ids_in_mounts(spec) and "csv" in (again.spec_class, given_settings.get("toolkit_mode")):
-        # With toolkit_mode csv a spec whose hooks were dropped is taken for csv; mounts still ask. Less may
-        # come of it, as an annotation that says "rewritten already" may be forged; never more.
+    if ids_in_mounts(spec) and {"csv", "mixed"} & {again.spec_class, given_settings.get("toolkit_mode")}:
+        # Mounts still ask, where the variable says no more that something else was asked for, and a spec
+        # whose hooks were dropped may be taken for csv. Less may come of it, as an annotation that says
+        # "rewritten already" may be forged; never more.
         assert again.refusal or set(again.devices) <= set(decision.devices)
         return
     assert again.refusal is None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CSV = {captured.path.stem for captured in CAPTURED if captured.spec_class == "csv"}
-LEAVE_ITS_CLASS = {"ask", "env", "no device", "mount", "mount is", "annotations"}
+LEAVE_ITS_CLASS = {"ask", "env", "no device", "mount", "mount is", "annotations", "other form"}
 """What may be done to a spec of csv mode that stays one; hooks and nodes tell the class."""
 
 COUNTS: Counter[str] = Counter()

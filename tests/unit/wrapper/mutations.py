@@ -79,6 +79,8 @@ _VALUES = [
         "GPU-4d4f434b",
         "GPU-",
         "nvidia.com/gpu=0",
+        "nvidia.com/gpu=0:1",
+        "/var/run/nvidia-container-devices",
         "\u0661",
         "01",
         "-1",
@@ -131,6 +133,7 @@ _PROGRAMS = [
         "/usr/bin/nvidia-container-runtime-hook",
         "/usr/bin/nvidia-container-toolkit",
         "/usr/bin/nvidia-new",
+        "/usr/bin/containerd",
         "/bin/sh",
     ),
     "/usr/bin/../bin/nvidia-ctk",
@@ -139,6 +142,7 @@ _WORDS = [
     *(
         "nvidia-ctk",
         "nvidia-cdi-hook",
+        "/usr/bin/nvidia-container-cli",
         "hook",
         "prestart",
         "create-symlinks",
@@ -193,7 +197,7 @@ _HOOKS = st.sampled_from(
         (stage, {"path": program, "args": words, **more})
         for stage in _STAGES
         for program in _PROGRAMS
-        for words in ([], ["nvidia-ctk", "hook"])
+        for words in ([], ["nvidia-ctk", "hook"], ["containerd", "oci-hook", "--"])
         for more in _MORE_OF_A_HOOK
     ]
 )
@@ -216,6 +220,7 @@ _DESTINATIONS = [
         "/usr/lib64/libcuda.so.570.124.06",
     ),
     *(f"/var/run/nvidia-container-devices/{name}" for name in ("0", "all", "5", "imex/0", "MIG-1", "")),
+    "/var/run/nvidia-container-devices/1",
     *(
         "/usr/lib/x86_64-linux-gnu/libcuda.so.1",
         "/usr/lib/x86_64-linux-gnu",
@@ -241,6 +246,7 @@ _ANNOTATIONS = [
         "dev.gvisor.flag.host-uds",
         "dev.gvisor.internal.x",
         "dev.gvisor.spec.x",
+        "dev.gvisor.bundle.x",
         "io.kubernetes.cri.container-type",
         "io.kubernetes.cri-o.ContainerType",
         "cdi.k8s.io/x",
@@ -302,6 +308,7 @@ MUTATIONS = st.one_of(
     _each("hook moved", range(6), _STAGES),
     _each("no hook", range(6)),
     st.just(("no hooks",)),
+    _each("other form", ["/usr/bin/nvidia-cdi-hook", "/usr/bin/nvidia-ctk"]),
     _each("mount", _MOUNTS),
     _each("mount is", range(10, 30), [{"source": source} for source in _SOURCES] + _KINDS_OF_MOUNT),
     st.tuples(st.just("annotations"), st.lists(st.sampled_from(_ANNOTATIONS), max_size=3)),
@@ -349,6 +356,15 @@ def _hook_moved(spec: dict[str, Any], place: int, stage: str) -> None:
     spec["hooks"].setdefault(stage, []).append(hook)
 
 
+def in_the_other_form(spec: dict[str, Any], path: str) -> dict[str, Any]:
+    """The createContainer hooks rewritten as nvidia-ctk.path = `path` makes the toolkit write them."""
+    fixed = ["nvidia-ctk", "hook"] if path.endswith("nvidia-ctk") else ["nvidia-cdi-hook"]
+    for hook in spec["hooks"]["createContainer"]:
+        skip = 2 if hook["path"].endswith("nvidia-ctk") else 1
+        hook.update(path=path, args=[*fixed, *hook["args"][skip:]])
+    return spec
+
+
 def _at(spec: dict[str, Any], place: str) -> tuple[Any, Any]:
     """The object or list that a dotted path leads into, and the last key."""
     *parents, last = place.split(".")
@@ -380,6 +396,7 @@ _WAYS: dict[str, Callable[..., Any]] = {
     "hook word": lambda spec, place, word: spec["hooks"]["createContainer"][place]["args"].append(word),
     "hook moved": _hook_moved,
     "no hook": lambda spec, place: spec["hooks"]["createContainer"].pop(place),
+    "other form": in_the_other_form,
     "no hooks": lambda spec: spec["hooks"].pop("createContainer"),
     "mount": lambda spec, mount: spec["mounts"].append(mount),
     "mount is": lambda spec, place, more: spec["mounts"][place].update(more),

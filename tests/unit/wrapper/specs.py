@@ -37,6 +37,19 @@ def asking(spec: dict[str, Any], *values: str) -> dict[str, Any]:
     return changed
 
 
+def asked_by_mounts(spec: dict[str, Any], *ids: str) -> dict[str, Any]:
+    """The spec, changed, with the mounts by which an orchestrator asks for these GPUs."""
+    spec["mounts"] += [
+        {
+            "destination": f"/var/run/nvidia-container-devices/{name}",
+            "source": "/dev/null",
+            "options": ["rbind"],
+        }
+        for name in ids
+    ]
+    return spec
+
+
 def judge(spec: dict[str, Any], host: ProcDriverView = NO_DRIVER, **settings: Any) -> Decision:
     """The decision about a spec under these settings."""
     return decide(spec, parse_settings(json.dumps(settings).encode(), "settings"), host)

@@ -1,6 +1,8 @@
 """The admin command as it is called: standard output, standard error, exit status, files."""
 
 import json
+import os
+import stat
 import subprocess
 import sys
 
@@ -202,3 +204,21 @@ def test_names_that_are_spelt_with_escapes_are_the_same_names(settings):
 )
 def test_a_wrong_call_exits_2(arguments):
     assert run(*arguments).returncode == 2
+
+
+def test_an_output_that_is_no_file_is_written_into_and_not_replaced(settings, tmp_path):
+    """`-o /dev/null`, typed by root, must not make a file of the host's /dev/null."""
+    fifo, link, target = tmp_path / "fifo", tmp_path / "link", tmp_path / "target"
+    os.mkfifo(fifo)
+    target.write_text("before")
+    link.symlink_to("target")
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        for out in (fifo, link):
+            assert run("rewrite", "--settings", settings(), "-o", out, spec(CSV)).returncode == 0
+        written = os.read(reader, 1 << 20)
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(fifo.lstat().st_mode)
+    assert link.is_symlink()
+    assert target.read_bytes() == written == run("rewrite", "--settings", settings(), spec(CSV)).stdout

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.unit.wrapper.mutations import in_the_other_form
 from tests.unit.wrapper.specs import (
     CDI,
     CSV,
@@ -22,15 +23,6 @@ LEGACY_HOOK = hook("/usr/bin/nvidia-container-runtime-hook", "prestart")
 
 def without_hooks(spec):
     return {**spec, "hooks": {"prestart": spec["hooks"]["prestart"]}}
-
-
-def in_the_other_form(spec, path):
-    """The createContainer hooks rewritten as nvidia-ctk.path = `path` makes the toolkit write them."""
-    fixed = ["nvidia-ctk", "hook"] if path.endswith("nvidia-ctk") else ["nvidia-cdi-hook"]
-    for item in spec["hooks"]["createContainer"]:
-        skip = 2 if item["path"].endswith("nvidia-ctk") else 1
-        item.update(path=path, args=[*fixed, *item["args"][skip:]])
-    return spec
 
 
 def test_an_image_that_sets_the_jit_variable_does_not_switch_the_narrowing_off(host):
@@ -119,12 +111,11 @@ def test_toolkit_mode_does_not_overrule_what_the_spec_says(host):
 def test_csv_mode_with_the_other_hook_program_is_still_narrowed(host):
     spec = in_the_other_form(captured("1.20.0_csv_visible-0"), CDI_HOOK)
     assert (judge(spec, host).spec_class, judge(spec, host).gpus) == ("csv", [0])
+    # Nothing but the nodes tells it: their order, and that more are listed than were asked for.
     older = in_the_other_form(captured(CSV), CDI_HOOK)
-    assert judge(older, host).spec_class == "cdi"
-    assert (
-        judge(older, host, toolkit_mode="csv").spec_class,
-        judge(older, host, toolkit_mode="csv").gpus,
-    ) == ("csv", [1])
+    for mode in ("auto", "csv", "cdi", "jit-cdi"):
+        decision = judge(older, host, toolkit_mode=mode)
+        assert (decision.spec_class, decision.gpus) == ("csv", [1])
 
 
 def test_a_cdi_file_with_the_other_hook_program_is_cdi_where_the_mode_says_so(host):
@@ -171,3 +162,20 @@ def test_a_legacy_hook_without_a_request_asks_for_no_gpu():
 
 def test_all_of_a_csv_spec_needs_no_driver_directory():
     assert judge(captured(CSV_ALL)).gpus == [0, 1, 2, 3]
+
+
+def test_the_hook_of_containerds_own_client_is_not_overlooked(host):
+    """`ctr run --gpus` (containerd, contrib/nvidia): it runs nvidia-container-cli on the host."""
+    spec = captured(PLAIN)
+    words = ["containerd", "oci-hook", "--", "/usr/bin/nvidia-container-cli", "configure", "--device=0"]
+    spec["hooks"] = {"createRuntime": [{"path": "/usr/bin/containerd", "args": words}]}
+    decision = judge(spec)
+    assert (decision.spec_class, decision.refusal.rule) == ("mixed", "spec.class")
+    listed = {**captured(JIT), "hooks": {**captured(JIT)["hooks"], **spec["hooks"]}}
+    assert "createRuntime" not in judge(listed, host).spec["hooks"]
+
+
+def test_a_hook_that_only_speaks_of_nvidia_is_none_of_its():
+    spec = captured(PLAIN)
+    spec["hooks"] = {"poststop": [{"path": "/usr/bin/report", "args": ["report", "--tag", "nvidia"]}]}
+    assert judge(spec).spec_class == "none"

@@ -3,7 +3,7 @@
 import pytest
 
 from nvproxy_wrapper.host_view import ProcDriverView
-from tests.unit.wrapper.specs import LEGACY, asking, captured, hook, judge
+from tests.unit.wrapper.specs import LEGACY, asked_by_mounts, asking, captured, hook, judge, node
 
 CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
 
@@ -84,3 +84,56 @@ def test_the_trigger_stays_and_other_hooks_are_judged_as_everywhere():
     decision = judge(spec)
     assert decision.spec_class == "legacy"
     assert decision.spec["hooks"] == {**spec["hooks"], "createContainer": [good]}
+
+
+def test_another_hook_is_judged_also_where_no_gpu_is_asked_for():
+    """In legacy mode every container has the trigger, which must not hide what came along."""
+    spec = captured("1.20.0_legacy_no-gpu")
+    bad = hook("/tmp/nvidia-ctk", "hook", "update-ldcache")
+    spec["hooks"]["createContainer"] = [bad]
+    decision = judge(spec)
+    assert not decision.gpu_requested
+    assert decision.spec["hooks"] == captured("1.20.0_legacy_no-gpu")["hooks"]
+
+
+def visible(decision):
+    return [e.partition("=")[2] for e in decision.spec["process"]["env"] if "VISIBLE" in e]
+
+
+@pytest.mark.parametrize(
+    ("value", "ids", "left"),
+    [
+        ("all", ["1"], ["1"]),
+        ("all", ["GPU-x", "2"], ["GPU-x,2"]),
+        ("/var/run/nvidia-container-devices", ["1"], ["1"]),
+        ("1", ["all"], ["1"]),
+        ("1", ["1"], ["1"]),
+        # Alone they are nothing to runsc, and do not become a request that was none.
+        ("void", ["1"], ["void"]),
+        ("", ["1"], [""]),
+    ],
+)
+def test_volume_mounts_narrow_what_the_variable_asks_for(value, ids, left):
+    spec = asked_by_mounts(asking(captured(LEGACY), value), *ids)
+    decision = judge(spec)
+    assert visible(decision) == left
+    assert decision.gpu_requested == (left[0] not in ("", "void"))
+    assert not judge(decision.spec).changed
+
+
+def test_volume_mounts_that_ask_for_other_gpus_are_refused():
+    assert judge(asked_by_mounts(asking(captured(LEGACY), "0"), "1")).refusal.rule == "legacy.env"
+
+
+def test_volume_mounts_alone_do_not_ask():
+    assert visible(judge(asked_by_mounts(asking(captured(LEGACY)), "1"))) == []
+
+
+def test_nodes_that_are_not_served_do_not_make_it_two_ways_at_once():
+    """NVIDIA_GDS=enabled and its like add them in legacy mode, too."""
+    spec = captured(LEGACY)
+    spec["linux"]["devices"] = [node("/dev/nvidia-fs0", 240), node("/dev/nvidia-nvswitchctl", 241, 255)]
+    decision = judge(spec)
+    assert (decision.spec_class, decision.devices, decision.refusal) == ("legacy", [], None)
+    spec["linux"]["devices"].append(node("/dev/nvidia0"))
+    assert judge(spec).spec_class == "mixed"

@@ -1,5 +1,7 @@
 """hooks.emulate: what hooks would have made, as read-only binds."""
 
+import os
+import posix
 import subprocess
 from pathlib import Path
 
@@ -237,3 +239,16 @@ def test_the_soname_of_every_library_of_this_machine_is_what_readelf_says():
         assert view.soname(str(path)) == (expected[0] if expected else None)
         checked += 1
     assert checked
+
+
+def test_what_is_no_file_is_not_opened_for_its_soname(tmp_path, monkeypatch):
+    """To open a device may be to do something: /dev/watchdog, as a volume with the name of a library."""
+    os.mkfifo(tmp_path / "fifo.so.1.2")
+    opened = []
+    real = posix.open
+    monkeypatch.setattr(
+        posix, "open", lambda path, flags, **more: opened.append(flags) or real(path, flags, **more)
+    )
+    assert CreateView("/nonexistent").soname(str(tmp_path / "fifo.so.1.2")) is None
+    assert opened
+    assert all(flags & posix.O_PATH for flags in opened)

@@ -2,9 +2,10 @@
 
 import pytest
 
+from nvproxy_wrapper import gpus
 from nvproxy_wrapper.host_view import ProcDriverView
 from tests.driver_tree import TreeGpu, captured_uuid, write_driver_tree
-from tests.unit.wrapper.specs import CSV, CSV_ALL, JIT, asking, captured, judge
+from tests.unit.wrapper.specs import CSV, CSV_ALL, JIT, asked_by_mounts, asking, captured, judge
 
 DISTINCT = (
     TreeGpu("0000:01:00.0", 2, "GPU-aaaa1111-0000-0000-0000-000000000000"),
@@ -171,18 +172,6 @@ def test_an_image_from_before_the_require_variable_asks_for_all(host):
     assert judge(spec, host).refusal.rule == "devices.scope"
 
 
-def asked_by_mounts(spec, *ids):
-    spec["mounts"] += [
-        {
-            "destination": f"/var/run/nvidia-container-devices/{name}",
-            "source": "/dev/null",
-            "options": ["rbind"],
-        }
-        for name in ids
-    ]
-    return spec
-
-
 def test_mounts_ask_for_gpus_where_the_variable_says_all_or_nothing(host):
     assert judge(asked_by_mounts(csv("all"), "1", "3"), host).gpus == [1, 3]
     assert judge(asked_by_mounts(asking(captured(CSV_ALL), "void"), "2"), host).gpus == [2]
@@ -205,6 +194,55 @@ def test_an_empty_value_beside_another_does_not_leave_the_word_to_the_mounts(val
 def test_only_csv_is_narrowed(host):
     spec = asking(captured(JIT), "0", "void")
     assert judge(spec, host).gpus == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "spec_class"), [("1.20.0_cdi_visible-all", "mixed"), ("1.14.6_cdi_visible-all", "csv")]
+)
+def test_a_list_of_more_gpus_than_were_asked_for_is_not_taken_for_exact(name, spec_class, host):
+    for values, given in ((("1",), [1]), (("0", "2,1", "all"), None), (("none",), []), (("1", ""), None)):
+        decision = judge(asking(captured(name), *values, "void"), host, toolkit_mode="cdi")
+        assert decision.spec_class == spec_class
+        assert decision.gpus == (given or [])
+        assert (given is None) == (decision.refusal is not None)
+
+
+@pytest.mark.parametrize("values", [(), ("void",), ("all", "void"), ("nvidia.com/gpu=all", "void")])
+def test_a_list_of_any_length_is_exact_where_no_number_was_asked_for(values, host):
+    for name in ("1.20.0_cdi_visible-all", "1.20.0_jit-cdi_visible-all"):
+        spec = captured(name)
+        decision = judge(asking(spec, *values), host)
+        listed = [device["path"] for device in spec["linux"]["devices"]]
+        assert decision.gpus == sorted(int(path[11:]) for path in listed if path[11:].isdigit())
+        assert decision.refusal is None
+
+
+@pytest.mark.parametrize("name", [CSV_ALL, JIT, "1.20.0_cdi_visible-1", "1.14.6_cdi_visible-1"])
+@pytest.mark.parametrize("value", ["0:0", "MIG-4d4f434b", "nvidia.com/gpu=0:1", "mig0:1", "1,MIG-x"])
+def test_a_mig_device_is_refused_whatever_the_class(name, value, host):
+    refusal = judge(asking(captured(name), value, "void"), host).refusal
+    assert (refusal.rule, "MIG device" in refusal.message) == ("devices.scope", True)
+
+
+def test_an_annotation_does_not_pass_for_a_request(host):
+    """As with swarm-resource, where another variable asks, and csv mode still lists every GPU."""
+    spec = asking(captured(CSV_ALL), "void")
+    spec["annotations"] = {"dev.gvisor.internal.nvproxy": "true"}
+    assert judge(spec, host).refusal.rule == "devices.scope"
+
+
+def test_an_id_that_is_given_a_thousand_times_is_looked_up_once(host, monkeypatch):
+    looked_up = []
+    real = gpus._find
+    monkeypatch.setattr(gpus, "_find", lambda name, *rest: looked_up.append(name) or real(name, *rest))
+    assert judge(csv(",".join(["1"] * 1000)), host).gpus == [1]
+    assert looked_up == ["1"]
+
+
+def test_a_variable_that_points_to_the_mounts_leaves_the_word_to_them(host):
+    pointing = csv("/var/run/nvidia-container-devices")
+    assert judge(asked_by_mounts(pointing, "1"), host).gpus == [1]
+    assert judge(csv("/var/run/nvidia-container-devices"), host).refusal.rule == "devices.scope"
 
 
 def test_the_cgroup_rules_are_narrowed_along(host):

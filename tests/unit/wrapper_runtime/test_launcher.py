@@ -35,10 +35,12 @@ class Way:
             wrapper_dir="/nowhere",
         )
         (home / "launcher").write_text(text.replace("/bin/grep", grep))
-        for name, spec in (("plain", PLAIN), ("gpu", GPU)):
-            (home / name).mkdir()
-            (home / name / "config.json").write_bytes(spec)
-        (home / "empty").mkdir()
+        # Each is a bundle, and has all three below it.
+        for directory in (home, *(home / name / "b" for name in ("plain", "gpu", "empty"))):
+            for name, spec in (("plain", PLAIN), ("gpu", GPU), ("empty", None)):
+                (directory / name).mkdir(parents=True)
+                if spec is not None:
+                    (directory / name / "config.json").write_bytes(spec)
 
     def take(self, *arguments: str, cwd: str = "plain") -> str:
         """Which of the two was executed."""
@@ -77,10 +79,10 @@ def way(request, tmp_path_factory):
         "state create",
         "--log-format=json --systemd-cgroup delete create",
         "create abc",
-        "create --bundle ../plain abc",
-        "--root /r --log=/l --log-format json --systemd-cgroup create --bundle=../plain --pid-file p abc",
-        "create --bundle ../gpu --bundle ../plain --console-socket s create",
-        "create --pid-file --bundle --bundle ../plain abc",
+        "create --bundle b/plain abc",
+        "--root /r --log=/l --log-format json --systemd-cgroup create --bundle=b/plain --pid-file p abc",
+        "create --bundle b/gpu --bundle b/plain --console-socket s create",
+        "create --pid-file --bundle --bundle b/plain abc",
     ],
 )
 def test_calls_without_a_gpu_go_straight_to_runsc(way, line):
@@ -90,23 +92,26 @@ def test_calls_without_a_gpu_go_straight_to_runsc(way, line):
 @pytest.mark.parametrize(
     "line",
     [
-        "create --bundle ../gpu abc",
-        "create --bundle=../gpu abc",
-        "create -bundle ../gpu abc",
-        "create -b ../gpu abc",
-        "create -b=../gpu abc",
-        "create --bundle ../plain --bundle ../gpu abc",
-        "create --bundle ../plain --pid-file --bundle -b ../gpu abc",
-        "--log create create --bundle ../gpu create",
-        "--log run --root=create -- create --bundle ../gpu abc",
-        "--systemd-cgroup create --bundle ../gpu abc",
-        "--from-tomorrow create --bundle ../gpu abc",
-        "--from-tomorrow state create --bundle ../gpu abc",
-        "run --bundle ../gpu abc",
-        "restore --bundle ../gpu --image-path i abc",
-        "create --from-tomorrow --bundle ../gpu abc",
-        "create --bundle ../empty abc",
-        "create --bundle ../nowhere abc",
+        "create --bundle b/gpu abc",
+        "create --bundle=b/gpu abc",
+        "create -bundle b/gpu abc",
+        "create -b b/gpu abc",
+        "create -b=b/gpu abc",
+        "create --bundle b/plain --bundle b/gpu abc",
+        "create --bundle b/plain --pid-file --bundle -b b/gpu abc",
+        "--log create create --bundle b/gpu create",
+        "--log run --root=create -- create --bundle b/gpu abc",
+        "--systemd-cgroup create --bundle b/gpu abc",
+        "--from-tomorrow create --bundle b/gpu abc",
+        "--from-tomorrow state create --bundle b/gpu abc",
+        "run --bundle b/gpu abc",
+        "restore --bundle b/gpu --image-path i abc",
+        "create --from-tomorrow --bundle b/gpu abc",
+        "create --bundle ../plain abc",
+        "create --bundle=b/plain/../plain abc",
+        "create --bundle b/plain/.. abc",
+        "create --bundle b/empty abc",
+        "create --bundle b/nowhere abc",
     ],
 )
 def test_a_creation_with_a_trace_of_a_gpu_or_in_doubt_goes_to_python(way, line):
@@ -134,11 +139,11 @@ def test_a_grep_that_gives_no_clear_no_sends_to_python(tmp_path, grep):
         (tmp_path / "grep").write_text("#!/bin/sh\nexit 2\n")
         (tmp_path / "grep").chmod(0o755)
     expected = "runsc" if "false" in grep else "python"
-    assert Way(tmp_path, ["/bin/sh"], grep).take("create", "--bundle", "../plain", "abc") == expected
+    assert Way(tmp_path, ["/bin/sh"], grep).take("create", "--bundle", "b/plain", "abc") == expected
 
 
 def test_arguments_reach_runsc_and_python_letter_by_letter(way):
-    arguments = ["--log", "a b", "--root=*", "create", "--bundle", "../gpu", "it's", '"$x"']
+    arguments = ["--log", "a b", "--root=*", "create", "--bundle", "b/gpu", "it's", '"$x"']
     first, *rest = way.lines(*arguments)
     assert first == "python"
     assert rest[-len(arguments) :] == arguments
@@ -174,11 +179,11 @@ ARGUMENT = st.sampled_from(
         "-",
         "-b",
         "--bundle",
-        "-bundle=../gpu",
-        "--bundle=../plain",
-        "../gpu",
-        "../plain",
-        "../empty",
+        "-bundle=b/gpu",
+        "--bundle=b/plain",
+        "b/gpu",
+        "b/plain",
+        "b/empty",
         "--pid-file",
         "--pid-file=p",
         "--console-socket",

@@ -320,7 +320,7 @@ def test_a_runsc_that_is_no_program_is_said_and_the_bundle_is_put_back(wrapper):
 def test_a_fault_of_the_wrapper_itself_is_said_with_its_place(tmp_path):
     def damage(package):
         with (package / "rewrite.py").open("a") as file:
-            file.write("\n\ndef decide(*_):\n    raise ZeroDivisionError('of all things')\n")
+            file.write("\n\ndef decide(*_, **__):\n    raise ZeroDivisionError('of all things')\n")
 
     wrapper = damaged(tmp_path, damage)
     bundle = wrapper.bundle("b", CSV)
@@ -340,6 +340,48 @@ def test_a_decision_is_one_line(wrapper):
     assert line["refused"] is None
     assert isinstance(line["ms"], int)
     assert stat.S_IMODE(wrapper.audit_log.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize(
+    ("spec", "mode", "rule"), [(CSV + b"x", 0o600, "spec.json"), (CSV, 0o622, "bundle.file")]
+)
+def test_a_spec_that_cannot_be_judged_is_in_the_decision_log(wrapper, spec, mode, rule):
+    bundle = wrapper.bundle("b", spec)
+    (bundle / "config.json").chmod(mode)
+    assert_refused(wrapper.call("create", "--bundle", str(bundle), "abc"), bundle, spec, f"({rule})")
+    (line,) = wrapper.decisions()
+    assert (line["id"], line["refused"], line["given"]) == ("abc", rule, [])
+
+
+def test_in_docker_nobody_gets_into_a_sandbox_by_an_annotation(wrapper):
+    forged = {"io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.sandbox-id": "neighbour"}
+    spec = json.dumps({**json.loads(PLAIN), "annotations": forged}).encode()
+    docker, cri = "/run/docker/runtime-runc/moby", "/run/containerd/runc/k8s.io"
+    for number, (words, left) in enumerate(
+        [(["--root", docker], None), ([f"--root={docker}"], None), (["--root", cri], forged)]
+    ):
+        bundle = wrapper.bundle(f"b{number}", spec)
+        call = wrapper.call(*words, "create", "--bundle", str(bundle), "abc")
+        assert json.loads(call.runsc.spec).get("annotations") == left
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["there", "not there"])
+def test_a_bundle_whose_path_goes_back_behind_a_name_is_refused(wrapper, there):
+    """The kernel finds no `b/x/../b`, runsc does: it takes `x/..` away by its text."""
+    bundle = wrapper.bundle("b", CSV)
+    if there:
+        (wrapper.home / "x").symlink_to(wrapper.home)
+    call = wrapper.call("create", "--bundle", f"{wrapper.home}/x/../b", "abc")
+    assert_refused(call, bundle, CSV, "x/../b", "(bundle.file)")
+
+
+def test_what_a_stranger_asks_for_has_no_power_over_a_terminal_or_a_journal(wrapper):
+    spec = CSV.replace(b"VISIBLE_DEVICES=0", rb"VISIBLE_DEVICES=7\n{\"level\":\"error\"}\u001b[31m")
+    bundle = wrapper.bundle("b", spec)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc")
+    assert call.status == 1
+    assert call.stderr.rstrip("\n").isprintable()
+    assert r"7\n{" in call.stderr
 
 
 def test_what_a_stranger_asks_for_does_not_flood_the_decision_log(wrapper):
