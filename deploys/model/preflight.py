@@ -8,7 +8,7 @@ from deploys.model import daemon_json, paths
 from deploys.model.applied import Applied, Before
 from deploys.model.drivers import unsupported
 from deploys.model.plan import Refusal
-from deploys.model.toolkit_config import runtimes_of
+from deploys.model.toolkit_config import rules_of_its_own, runtimes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,7 @@ def refusals(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
         _architecture(settings, snapshot),
         _docker(snapshot),
         _daemon_json(settings, snapshot),
+        _toolkit_config(snapshot),
         _before(snapshot),
         _containers(snapshot),
         _driver(settings, snapshot),
@@ -124,6 +125,17 @@ def _daemon_json(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
     except daemon_json.DaemonJsonError as error:
         return Refusal(f"{paths.DAEMON_JSON}: {error}", remedy)
     return None
+
+
+def _toolkit_config(snapshot: HostSnapshot) -> Refusal | None:
+    rules = rules_of_its_own(snapshot.text_of(paths.TOOLKIT_CONFIG))
+    if not rules:
+        return None
+    return Refusal(
+        f"{paths.TOOLKIT_CONFIG} says who may ask for GPUs on this host ({', '.join(rules)}), and that would "
+        "be lost: the one that is put there says what NVIDIA's defaults say",
+        "Take the line out if the default will do; otherwise leave this host out of the inventory.",
+    )
 
 
 def _before(snapshot: HostSnapshot) -> Refusal | None:

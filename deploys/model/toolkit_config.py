@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from deploys.model.settings import ToolkitMode
 
 _RUNTIME = "nvidia-container-runtime"
+_WHO_MAY_ASK = {
+    "accept-nvidia-visible-devices-envvar-when-unprivileged": True,
+    "accept-nvidia-visible-devices-as-volume-mounts": False,
+}
+"""Keys that say who may ask for GPUs and how, with the toolkit's defaults (v1.20.0, api/config/v1)."""
 
 
 def config_toml(mode: ToolkitMode) -> str:
@@ -44,3 +49,15 @@ def runtimes_of(text: str) -> tuple[str, ...] | None:
     return (
         tuple(runtimes) if isinstance(runtimes, list) and all(isinstance(r, str) for r in runtimes) else None
     )
+
+
+def rules_of_its_own(text: str) -> tuple[str, ...]:
+    """The lines of a `config.toml` that let others ask for GPUs than NVIDIA's defaults, and ours, do."""
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return ()
+    differing = {
+        key: found[key] for key, default in _WHO_MAY_ASK.items() if found.get(key, default) != default
+    }
+    return tuple(f"{key} = {str(value).lower()}" for key, value in differing.items())

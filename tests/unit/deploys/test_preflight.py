@@ -9,7 +9,7 @@ import pytest
 
 from deploys.model import paths
 from deploys.model.applied import Before
-from deploys.model.plan import Plan
+from deploys.model.plan import Plan, Refusal
 from deploys.model.site_plan import site_plan
 from deploys.model.toolkit_config import config_toml
 from tests.deploys.example_hosts import BLANK, DRIVER, at, drifted, file_record, recorded, settings
@@ -146,6 +146,23 @@ def test_containers_that_cannot_be_told_are_not_taken_for_none():
 )
 def test_containers_that_stay_behind_what_they_were_started_by_refuse_nothing(config, containers):
     assert site_plan(SETTINGS, in_use(config, containers), SOURCES).refusals == ()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "accept-nvidia-visible-devices-envvar-when-unprivileged = false",
+        "accept-nvidia-visible-devices-as-volume-mounts = true",
+    ],
+)
+def test_a_host_with_a_rule_of_its_own_about_who_may_ask_for_gpus_does_not_lose_it(rule):
+    def says(line: str) -> tuple[Refusal, ...]:
+        return site_plan(SETTINGS, in_use(f"{line}\n{RUNC_BEHIND_IT}", {}), SOURCES).refusals
+
+    (refusal,) = says(rule)
+    assert f"({rule})" in str(refusal)
+    key, _, value = rule.partition(" = ")
+    assert says(f"{key} = {'true' if value == 'false' else 'false'}") == ()
 
 
 @pytest.mark.parametrize(

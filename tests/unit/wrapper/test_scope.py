@@ -224,6 +224,12 @@ def test_a_mig_device_is_refused_whatever_the_class(name, value, host):
     assert (refusal.rule, "MIG device" in refusal.message) == ("devices.scope", True)
 
 
+def test_a_mig_device_is_refused_also_where_mounts_ask_for_it_beside_the_variable(host):
+    """After the rewrite the mounts alone would ask."""
+    refusal = judge(asked_by_mounts(asking(captured(JIT), "1", "void"), "MIG-1"), host).refusal
+    assert refusal.rule == "devices.scope"
+
+
 def test_an_annotation_does_not_pass_for_a_request(host):
     """As with swarm-resource, where another variable asks, and csv mode still lists every GPU."""
     spec = asking(captured(CSV_ALL), "void")
