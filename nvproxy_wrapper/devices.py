@@ -97,9 +97,6 @@ def scope(draft: Draft) -> None:
             listed.
     """
     facts = draft.facts
-    # Whatever the class: nothing of a MIG device works without its nodes, which gVisor has not.
-    for request in (facts.requested, gpus.volume_mount_request(draft.mounts)):
-        gpus.refuse_mig(request, "devices.scope")
     if facts.spec_class not in ("csv", "mixed"):
         return
     if facts.is_rewritten and not facts.has_hooks and facts.spec_class == "mixed":

@@ -89,19 +89,19 @@ def points_to_mounts(request: Request) -> bool:
     return isinstance(request, list) and [f"{name.rstrip('/')}/" for name in request] == [VOLUME_MOUNT_ROOT]
 
 
-def refuse_mig(request: Request, rule: str) -> None:
+def refuse_mig(requests: list[Request], rule: str) -> None:
     """A MIG device cannot be served: its nodes under /dev/nvidia-caps are not known to gVisor.
 
     Raises:
         Refusal: by `rule`, one is asked for.
     """
-    for name in request if isinstance(request, list) else []:
-        if _is_mig(name):
-            raise Refusal(
-                rule,
-                f"NVIDIA_VISIBLE_DEVICES asks for the MIG device {name!r}",
-                "gVisor cannot serve MIG devices; ask for a whole GPU, by index or UUID.",
-            )
+    names = [name for request in requests if isinstance(request, list) for name in request]
+    for name in filter(_is_mig, names):
+        raise Refusal(
+            rule,
+            f"NVIDIA_VISIBLE_DEVICES asks for the MIG device {name!r}",
+            "gVisor cannot serve MIG devices; ask for a whole GPU, by index or UUID.",
+        )
 
 
 def may_be_so_many(request: Request, count: int) -> bool:

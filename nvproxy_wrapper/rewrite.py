@@ -174,10 +174,14 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
             "Look at what wrote it: CSV files, a CDI specification or --device without the control node.",
         )
     devices.check(draft)
+    # Also what mounts ask for beside the variable: after the rewrite they alone ask.
+    gpus.refuse_mig(
+        [facts.requested, gpus.volume_mount_request(draft.mounts)],
+        "legacy.mig" if facts.spec_class == "legacy" else "devices.scope",
+    )
     if facts.spec_class == "legacy":
         from . import legacy  # noqa: PLC0415 - see above
 
-        gpus.refuse_mig(facts.requested, "legacy.mig")
         legacy.check_cli(draft)
         legacy.one_value(draft)
         legacy.clip_capabilities(draft)
