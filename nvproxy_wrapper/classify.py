@@ -200,9 +200,13 @@ def _class_of_listed(
         return "jit-cdi" if is_jit else "cdi", f"{from_nvml[0].subcommand} is never in a csv spec"
     if is_ctk_form:
         return _class_of_ctk_form(others, from_csv, nodes, toolkit_mode)
-    # csv mode writes this form where nvidia-ctk.path is set to it, and then something was asked for.
+    # csv mode writes this form where nvidia-ctk.path is set to it, and then something was asked for. Where
+    # nothing was, an engine has read a CDI file itself: `docker run --device nvidia.com/gpu=0`.
     is_like_csv = from_csv or not _has_cdi_order(nodes)
-    if toolkit_mode == "csv" or (is_like_csv and toolkit_mode != "cdi" and facts.requested is not None):
+    is_asked = facts.requested is not None
+    if (is_like_csv and is_asked and toolkit_mode != "cdi") or (
+        toolkit_mode == "csv" and (is_like_csv or is_asked)
+    ):
         return "csv", "The hooks are those of csv mode with nvidia-ctk.path set to nvidia-cdi-hook"
     return "cdi", "The hooks are written as nvidia-ctk cdi generate does from 1.16 on"
 

@@ -118,6 +118,14 @@ def test_csv_mode_with_the_other_hook_program_is_still_narrowed(host):
         assert (decision.spec_class, decision.gpus) == ("csv", [1])
 
 
+@pytest.mark.parametrize("name", [CDI, "1.17.8_cdi_visible-1"])
+@pytest.mark.parametrize("mode", ["auto", "csv", "cdi", "jit-cdi"])
+def test_what_docker_itself_takes_from_a_cdi_file_is_exact_whatever_the_toolkits_mode(name, mode, host):
+    """`docker run --device nvidia.com/gpu=1 --runtime=nvidia`: the shim finds `void`, and adds nothing."""
+    decision = judge(asking(captured(name), "void"), host, toolkit_mode=mode)
+    assert (decision.spec_class, decision.gpus, decision.refusal) == ("cdi", [1], None)
+
+
 def test_a_cdi_file_with_the_other_hook_program_is_cdi_where_the_mode_says_so(host):
     spec = in_the_other_form(captured(CDI), CTK)
     assert judge(spec, host).spec_class == "jit-cdi"
