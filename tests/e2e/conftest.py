@@ -53,6 +53,44 @@ def docker(lab, site):
     return docker
 
 
+# By dockerd's own interface, as Debian's docker command is older than --annotation and CDI.
+CREATE = """
+import http.client, json, socket, sys
+
+class Docker(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect("/var/run/docker.sock")
+
+docker = Docker("docker")
+docker.request("POST", "/containers/create", sys.argv[1], {"Content-Type": "application/json"})
+answer = docker.getresponse().read()
+print(json.loads(answer).get("Id") or sys.exit(answer.decode()))
+"""
+
+
+@pytest.fixture
+def create(lab, site):
+    """Make a container: `create("gpu-b", "ls /dev", Annotations={"a": "b"})`; its id, for `docker start`."""
+    made = []
+
+    def create(host, command, **host_config):
+        wanted = {
+            "Image": verify_image(lab, host),
+            "Cmd": ["sh", "-c", command],
+            # So that `cat` goes on, as nobody ever writes to it.
+            "OpenStdin": True,
+            "HostConfig": {"Runtime": "nvidia", "NetworkMode": "none", **host_config},
+        }
+        container = lab.host(host).run(["python3", "-c", CREATE, json.dumps(wanted)]).stdout.strip()
+        made.append((host, container))
+        return container
+
+    yield create
+    for host, container in made:
+        lab.host(host).run(["docker", "rm", "--force", container])
+
+
 def verify_image(lab, host):
     """The image that verify has made on a host of the host's own programs."""
     listed = lab.host(host).run(["docker", "images", "--format", "{{json .}}"]).stdout
