@@ -31,7 +31,7 @@ lint: .venv/ready ## ruff and mypy
 bench: .venv/ready ## the wrapper's cost, as ratios to its budgets, into docs/benchmarks.md
 	$(RUN) -m tests.bench
 
-fuzz: .venv/ready ## a million odd specs, and a million inputs for each parser (25 minutes on two processors)
+fuzz: .venv/ready ## a million odd specs, and a million inputs for each parser (half an hour on two processors)
 	-$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
 	$(RUN) -m tests.fuzz
 
