@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 LAB := $(RUN) -m tests.lab
 
-.PHONY: demo demo-down test unit lint bench fuzz matrix docs clean help
+.PHONY: demo demo-down test unit lint bench fuzz matrix docs venv clean help
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -41,8 +41,10 @@ docs: .venv/ready ## the pages that are made from the code
 matrix: .venv/ready ## every mode, toolkit and runsc, into docs/compatibility.md (half an hour)
 	$(RUN) -m tests.matrix
 
-clean: ## what make made here; the lab's cache stays
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build reports
+venv: .venv/ready ## pyinfra and what else the deploys need, into .venv
+
+clean: ## what make made here; the lab's cache and reports/ stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build
 
 .venv/ready: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -19,8 +19,8 @@ _SETTINGS_HEAD = """# Settings
 Every setting of a host, as an inventory or `group_data/` may give it. All are checked for all hosts
 before any host is touched; an unknown name stops the run. Made by `make docs`.
 
-| setting | what it must be | default |
-|---|---|---|
+| setting | what it does | what it must be | default |
+|---|---|---|---|
 """
 
 
@@ -35,7 +35,7 @@ def settings_page() -> str:
             default = f"`{value.relative_to(DOCS.parent)}` of this project"
         else:
             default = f"`{value if isinstance(value, str | Path) else plain(value)}`"
-        rows.append(f"| `{name}` | {field.description} | {default} |")
+        rows.append(f"| `{name}` | {field.title} | {field.description} | {default} |")
     return _SETTINGS_HEAD + "\n".join(rows) + "\n"
 
 

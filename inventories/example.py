@@ -14,10 +14,14 @@ _GVISOR = {
     "gvisor_sha512": {"x86_64": "REPLACE-BY-THE-128-HEX-DIGITS"},
 }
 
+# The login: root's, or one that may use sudo without a password. Its key comes from the SSH agent or ~/.ssh.
+# A host whose own key is not in ~/.ssh/known_hosts is not believed.
+_SSH = {"ssh_user": "admin", "ssh_strict_host_key_checking": "yes"}
+
 # Discrete GPUs on x86_64: containers get the GPUs that they ask for, one or many.
 auto = [
-    ("gpu-1.example.org", {**_GVISOR, "ssh_user": "admin"}),
-    ("gpu-2.example.org", {**_GVISOR, "ssh_user": "admin"}),
+    ("gpu-1.example.org", {**_GVISOR, **_SSH}),
+    ("gpu-2.example.org", {**_GVISOR, **_SSH}),
 ]
 
 # Hosts on which the toolkit takes devices and libraries from CSV files (mode csv).

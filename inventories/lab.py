@@ -24,6 +24,8 @@ def _data(host: dict) -> dict:
         "ssh_key": _LAB["ssh_key"],
         "ssh_known_hosts_file": _LAB["known_hosts"],
         "ssh_strict_host_key_checking": "yes",
+        "ssh_allow_agent": False,
+        "ssh_look_for_keys": False,
         # The mirror, as an air-gapped site would have one: other addresses, another key, its own hashes.
         "gvisor_url": _LAB["mirror"]["gvisor_url"],
         "gvisor_release": _RELEASE,

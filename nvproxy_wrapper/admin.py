@@ -215,6 +215,8 @@ def _as_text(decision: Decision) -> str:
 
 
 def _text_lines(decision: Decision) -> list[str]:
+    if decision.refusal and decision.refusal.rule == "spec.json":
+        return [f"{decision.refusal.message}.", decision.refusal.remedy]
     lines = [f"This is {_CLASS_SENTENCES[decision.spec_class]} (class {decision.spec_class})."]
     lines += [f"  - {sentence}." for sentence in decision.evidence]
     lines += ["", _what_is_asked(decision)]

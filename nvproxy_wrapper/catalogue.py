@@ -47,7 +47,15 @@ Who shapes a container's spec, and what is believed of it:
 - Whoever may write into the bundle, the settings or `/proc` is root, and not guarded against.
 
 Where a GPU is asked for and something is not understood, the container is refused and its spec left as it
-was. It never falls back to another runtime."""
+was. It never falls back to another runtime.
+
+The *class* of a spec is what wrote it: `csv`, `cdi` and `jit-cdi` are the modes of NVIDIA's runtime that list
+device nodes (jit-cdi is what `auto` means from toolkit 1.18 on), `legacy` the one that leaves a prestart hook
+and lists nothing, `device-plugin` nodes that an engine or Kubernetes' plugin listed, `none` a plain
+container, `mixed` more than one of these or a part of one. Other words: the *shim* is
+`nvidia-container-runtime`, which edits the spec and calls runsc; the *gofer* is runsc's process that opens
+the host's files for a sandbox; a *SONAME* is the name by which programs load a library, libcuda.so.1; the
+*minor* is the N in /dev/nvidiaN, the *index* the number that NVML and nvidia-smi show."""
 
 _DESIGN = "google/gvisor#12794 (S1 to S8)"
 
@@ -153,7 +161,8 @@ RULES = (
     Rule(
         "annotation.nvproxy",
         'dev.gvisor.internal.nvproxy: "true", and --nvproxy before the caller\'s arguments, for containers'
-        " that ask for a GPU.",
+        " that ask for a GPU; with other `allowed_capabilities` than runsc's own default also"
+        " --nvproxy-allowed-driver-capabilities, where this runsc has it.",
         "The annotation is kept in the container's state, so that `start` and `restore` know as well. For"
         " plain containers it is never set: it makes runsc open /dev/nvidiactl, and a broken driver would"
         " break them too.",
@@ -263,6 +272,25 @@ RULES = (
 )
 
 
+LOG_PAGE = """\
+# The decision log
+
+`/var/log/nvproxy-wrapper/decisions.jsonl`: one JSON line for each container that asked for a GPU or was
+refused; none where the settings themselves cannot be read, as they say where the log is.
+
+| key | what |
+|---|---|
+| `time` | when, UTC |
+| `id` | the container's id, as Docker shows it; neither its image nor its user |
+| `class` | of the spec |
+| `asked` | `"all"`, `"none"`, the ids as they were written, or null: nothing names any |
+| `given` | the device nodes that it got |
+| `rules` | the rules that changed something |
+| `refused` | the rule that refused it, or null |
+| `ms` | how long the decision took, in milliseconds |
+| `pid` | of the process that became runsc |"""
+
+
 def markdown() -> str:
     """The text of docs/wrapper.md."""
     lines = ["# What the wrapper does to a spec", "", PREAMBLE, ""]
@@ -270,7 +298,12 @@ def markdown() -> str:
     for rule in RULES:
         lines += [f"## {rule.id}", "", rule.what, "", f"**Why:** {rule.why}", ""]
         lines += [f"**runsc:** {rule.runsc}. **Source:** {rule.source}.", ""]
-    lines += ["# Settings", "", f"`{SETTINGS_PATH}`, JSON; a key left out takes its default.", ""]
+    lines += [LOG_PAGE, "", "# Settings", ""]
+    lines += [f"`{SETTINGS_PATH}`, JSON; a key left out takes its default. The deploys write it: change the"]
+    lines += [
+        "inventory and not this file, or the next run undoes it. The defaults are the wrapper's own.",
+        "",
+    ]
     lines += ["| key | takes | default |", "|---|---|---|"]
     for key, allowed in allowed_values():
         lines.append(f"| `{key}` | {allowed} | `{json.dumps(getattr(DEFAULTS, key))}` |")

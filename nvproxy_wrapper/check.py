@@ -35,7 +35,7 @@ _LAUNCHER_HOME = re.compile(r"^    home = posix\.open\((\".*\"), posix\.O_PATH",
 _TABLE = re.compile(r"^\s*\[([^\[\]]+)\]\s*(?:#.*)?$")
 _RUNTIMES = re.compile(r"^\s*runtimes\s*=\s*(\[[^\[\]#]*\])\s*(?:#.*)?$")
 
-_RUN_SITE = "Run deploys/site.py on this host again."
+_RUN_SITE = "Run deploys/site.py for this host again, from where its inventory is."
 _MAX_LINKS = 40
 _OTHERS_MAY_WRITE = 0o022
 _ALL_MAY_READ_AND_EXECUTE = 0o555
@@ -116,7 +116,10 @@ def _runtimes(config: str, launcher: str) -> Answers:
     except (OSError, UnicodeDecodeError) as error:
         missing = isinstance(error, FileNotFoundError)
         yield Finding(
-            subject, NO if missing else CANNOT_TELL, f"{config}: {error}", "Run it as root, or site.py again."
+            subject,
+            NO if missing else CANNOT_TELL,
+            f"{config}: {error}",
+            _RUN_SITE if missing else "Run it as root.",
         )
         return
     yield from _only_roots(subject, config)
@@ -186,7 +189,7 @@ def _launcher_agrees(launcher: str, settings: Settings, settings_path: str) -> A
             NO,
             f"it names {json.dumps(runsc)} and {used_settings}, the settings "
             f"{json.dumps(wanted)} and {settings_path}",
-            "Run deploys/site.py on this host again: plain and GPU containers would get different ones.",
+            f"Plain and GPU containers would get different ones. {_RUN_SITE}",
         )
 
 

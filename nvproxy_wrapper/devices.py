@@ -169,8 +169,8 @@ def check_exist(draft: Draft) -> None:
             raise Refusal(
                 "devices.exist",
                 f"{device['path']} {problem}",
-                "Load the NVIDIA kernel modules and make the nodes (nvidia-modprobe -c0 -u); write the host's"
-                " CSV files or CDI specification anew.",
+                "Load the NVIDIA kernel modules and make the nodes (nvidia-modprobe -u, -c N for the minor"
+                " N); write the host's CSV files or CDI specification anew.",
                 host_prep_may_help=True,
             )
 

@@ -140,7 +140,8 @@ def minors_of(request: list[str], host: ProcDriverView) -> set[int]:
         raise Refusal(
             _RULE,
             f"the GPUs {', '.join(request)} are asked for and cannot be looked up: {error}",
-            "Load the NVIDIA kernel module on this host, or set proc_driver to where its directory is.",
+            "Load the NVIDIA kernel module. To explain a spec elsewhere than on its host, give settings whose"
+            " proc_driver is a copy of the host's /proc/driver/nvidia.",
             host_prep_may_help=True,
         ) from None
     # An image may ask a million times for the same one.

@@ -59,7 +59,7 @@ def clip_capabilities(draft: Draft) -> None:
         raise Refusal(
             "legacy.capabilities",
             f"{CAPABILITIES} asks for {', '.join(asked)}; this host allows {', '.join(allowed) or 'none'}",
-            "Ask for what is allowed, or add to allowed_capabilities in the wrapper's settings.",
+            "Ask for what is allowed, or add to allowed_capabilities in the inventory.",
         )
     draft.env = with_one(draft.env, CAPABILITIES, ",".join(kept))
     draft.act(
@@ -80,5 +80,5 @@ def check_cli(draft: Draft) -> None:
         raise Refusal(
             "legacy.cli",
             f"legacy mode needs nvidia-container-cli, which is not in {':'.join(PROGRAM_PATH)}",
-            "Install libnvidia-container-tools, or set mode to cdi, jit-cdi or csv in NVIDIA's config.toml.",
+            "Install libnvidia-container-tools, or set toolkit_mode to auto or csv in the inventory.",
         )

@@ -112,7 +112,7 @@ def _call(runsc: str, *arguments: str) -> _Finished:
             )
         except OSError as error:
             raise ProbeError(
-                f"{runsc} cannot be executed ({error.strerror}). Install gVisor again."
+                f"{runsc} cannot be executed ({error.strerror}). Give the path of a runsc."
             ) from None
         except subprocess.TimeoutExpired:
             raise ProbeError(

@@ -166,7 +166,7 @@ def _become(runsc: list[str], arguments: list[str]) -> NoReturn:
         raise Refusal(
             "wrapper.fault",
             f"{runsc[0]} cannot be executed: {error.strerror}",
-            "Install gVisor again on this host.",
+            "Run deploys/site.py for this host again.",
         ) from None
 
 

@@ -79,7 +79,10 @@ def _daemon_json(settings: Settings, snapshot: HostSnapshot) -> DesiredFile:
     text = snapshot.text_of(paths.DAEMON_JSON)
     former = Applied.read(snapshot).runtime
     if former is not None and former != settings.runtime_name:
-        text = daemon_json.without_runtime(text, former)
+        # What had that name before the first run comes back, as at a removal.
+        before = Before.read(snapshot)
+        theirs = before.docker_runtimes.get(former) if before is not None else None
+        text = daemon_json.without_runtime(text, former, theirs)
     text = daemon_json.with_runtime(text, settings.runtime_name, paths.SHIM)
     # It is not ours alone: a host may keep registry secrets in it and have it closed to others.
     there = snapshot.files.get(paths.DAEMON_JSON)

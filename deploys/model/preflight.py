@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 # The release, unpacked, is some 250 MB; staging holds it once more, and the packages some 30 MB.
 DISK_NEEDED = 1_000_000_000
 PYTHON_FLOOR = (3, 8)
-_SHIM_NAME = paths.SHIM.rsplit("/", 1)[-1]
+# All of them read the same config.toml (nvidia-container-toolkit v1.20.0, cmd/nvidia-container-runtime*).
+_SHIM_NAMES = tuple(paths.SHIM.rsplit("/", 1)[-1] + mode for mode in ("", ".cdi", ".legacy"))
 
 
 def refusals(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
@@ -128,7 +129,15 @@ def _daemon_json(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
 
 
 def _toolkit_config(snapshot: HostSnapshot) -> Refusal | None:
-    rules = rules_of_its_own(snapshot.text_of(paths.TOOLKIT_CONFIG))
+    text = snapshot.text_of(paths.TOOLKIT_CONFIG)
+    if runtimes_of(text) is None:
+        if paths.TOOLKIT_CONFIG in Applied.read(snapshot).files:
+            return None  # It was ours, and is put right.
+        return Refusal(
+            f"{paths.TOOLKIT_CONFIG} cannot be understood, and what it says would be lost",
+            "Repair it, or remove it for NVIDIA's defaults, and run again.",
+        )
+    rules = rules_of_its_own(text)
     if not rules:
         return None
     return Refusal(
@@ -155,7 +164,7 @@ def runtimes_behind_the_shim(snapshot: HostSnapshot) -> tuple[str, ...]:
     if runtimes_of(snapshot.text_of(paths.TOOLKIT_CONFIG)) == (paths.LAUNCHER,):
         return ()
     runtimes = snapshot.engine.runtimes
-    return tuple(name for name, path in runtimes.items() if path.rsplit("/", 1)[-1] == _SHIM_NAME)
+    return tuple(name for name, path in runtimes.items() if path.rsplit("/", 1)[-1] in _SHIM_NAMES)
 
 
 def _containers(snapshot: HostSnapshot) -> Refusal | None:

@@ -74,7 +74,8 @@ def _without_runtime(snapshot: HostSnapshot, before: Before, name: str) -> Engin
     engine = snapshot.engine
     if engine.default_runtime == name:
         return Refusal(
-            f"{name} is Docker's default runtime", f"Take default-runtime out of {paths.DAEMON_JSON} first."
+            f"{name} is Docker's default runtime",
+            f"Take default-runtime out of {paths.DAEMON_JSON}, 'systemctl reload docker', and run again.",
         )
     text = snapshot.text_of(paths.DAEMON_JSON)
     try:

@@ -74,52 +74,85 @@ Command = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Settings(BaseModel):
-    """The settings of one host; a field's description is what an operator reads when its value is refused."""
+    """The settings of one host; its title is what it does, its description what it must be.
+
+    An operator reads the description where a value is refused, and both in docs/settings.md.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
-    gvisor_release: Text = Field(description="a release date of gVisor like 20260905 or 20260905.1")
+    gvisor_release: Text = Field(
+        title="The release that is installed and pinned.",
+        description="a release date of gVisor like 20260905 or 20260905.1",
+    )
     gvisor_sha512: Mapping[Architecture, Sha512] = Field(
-        description="the sha512 (128 hex digits) of gvisor.tar.bz2 by architecture, as in {'x86_64': '…'}"
+        title="What the release is checked against before anything of it is used.",
+        description="the sha512 (128 hex digits) of gvisor.tar.bz2 by architecture, as in {'x86_64': '…'}",
     )
     gvisor_url: Url = Field(
+        title="Where hosts download gVisor from; for a mirror of your own.",
         default="https://storage.googleapis.com/gvisor/releases/release",
         description="the address below which <release>/<arch>/gvisor.tar.bz2 lies",
     )
     toolkit_version: Text = Field(
+        title="The four packages of the toolkit, installed and held.",
         default="1.20.0-1",
         description=f"a package version of the NVIDIA Container Toolkit from {TOOLKIT_FLOOR} on",
     )
     toolkit_repository_url: Url = Field(
+        title="Where hosts download the toolkit from; for a mirror of your own.",
         default="https://nvidia.github.io/libnvidia-container/stable",
         description="the address below which deb/<arch>/ lies",
     )
     toolkit_key: Path = Field(
+        title="The key that the repository must be signed with.",
         default=TOOLKIT_KEY,
         description="a file on this machine with the repository's ASCII-armoured public key",
     )
-    toolkit_mode: ToolkitMode = Field(default=ToolkitMode.AUTO, description="csv or auto")
+    toolkit_mode: ToolkitMode = Field(
+        title="How containers get their GPUs: docs/gpu-modes.md.",
+        default=ToolkitMode.AUTO,
+        description="csv or auto",
+    )
     runtime_name: str = Field(
+        title=(
+            "What containers ask for. Every Docker runtime of the host that leads to nvidia- "
+            "container-runtime runs in gVisor from then on, whatever its name: try it on a host of "
+            "its own."
+        ),
         default="nvidia",
         pattern=r"^[a-z0-9][a-z0-9_.-]*$",
         description="the name of the Docker runtime, as in docker run --runtime=nvidia",
     )
     runsc_args: tuple[str, ...] = Field(
-        default=(), description="a list of runsc's global flags, each beginning with -"
+        title="Flags for every call of runsc, as --debug-log=/var/log/runsc/%ID%.%COMMAND%.log.",
+        default=(),
+        description="a list of runsc's global flags, each beginning with -",
     )
     driver_version: Text | None = Field(
+        title="Forces the driver that runsc takes for granted.",
         default=None,
         description="a driver version like 570.124.06 that runsc takes for granted "
         "(--nvproxy-driver-version); only for hosts whose driver cannot be asked",
     )
     allowed_capabilities: tuple[Capability, ...] = Field(
+        title="What of the driver a container may use (--nvproxy-allowed-driver-capabilities).",
         default=(Capability.UTILITY, Capability.COMPUTE),
         description=f"a list out of {', '.join(Capability)}",
     )
     trusted_hooks: tuple[AbsolutePath, ...] = Field(
-        default=("/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"), description="a list of absolute paths"
+        title=(
+            "Programs that may run as root on the host when a container is created, in NVIDIA's own "
+            "form only."
+        ),
+        default=("/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"),
+        description="a list of absolute paths",
     )
     host_prep: tuple[Command, ...] = Field(
+        title=(
+            "Run as root when a container is created and a device node is missing. The default makes "
+            "the control nodes; a GPU's own node is made by the next run."
+        ),
         default=(
             (
                 "/usr/bin/nvidia-ctk",
@@ -131,18 +164,34 @@ class Settings(BaseModel):
         ),
         description="a list of commands, each a list that begins with an absolute path",
     )
-    allow_user_annotations: bool = Field(default=False, description="true or false")
-    drop_update_ldcache: bool = Field(default=False, description="true or false")
+    allow_user_annotations: bool = Field(
+        title=(
+            "Leaves dev.gvisor.* annotations to whoever starts a container, who can then change "
+            "runsc's flags, mounts and cgroup. Only for gVisor's own containerd shim."
+        ),
+        default=False,
+        description="true or false",
+    )
+    drop_update_ldcache: bool = Field(
+        title="Drops that hook, which needs a /proc that some hosts mask; links take its place.",
+        default=False,
+        description="true or false",
+    )
     kernel_modules: tuple[Module, ...] = Field(
-        default=("nvidia", "nvidia-uvm"), description="a list of kernel modules to load at boot"
+        title="Loaded at boot, and when a node is missing.",
+        default=("nvidia", "nvidia-uvm"),
+        description="a list of kernel modules to load at boot",
     )
     verify_image: str | None = Field(
+        title="What the verification runs.",
         default=None,
         description="an image that is on the host or that it can pull, with sh, ls, cat and dmesg; "
         "left out, a small one is made of the host's own programs",
     )
     report_dir: Path = Field(
-        default=Path("reports"), description="a directory on this machine for the reports"
+        title="Where the verification's reports are written.",
+        default=Path("reports"),
+        description="a directory on this machine for the reports",
     )
 
     @field_validator("runtime_name")

@@ -52,11 +52,12 @@ def runtimes_of(text: str) -> tuple[str, ...] | None:
 
 
 def rules_of_its_own(text: str) -> tuple[str, ...]:
-    """The lines of a `config.toml` that let others ask for GPUs than NVIDIA's defaults, and ours, do."""
-    try:
-        found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return ()
+    """The lines of a `config.toml` that let others ask for GPUs than NVIDIA's defaults, and ours, do.
+
+    Raises:
+        tomllib.TOMLDecodeError: it is none; then `runtimes_of` says None.
+    """
+    found = tomllib.loads(text)
     differing = {
         key: found[key] for key, default in _WHO_MAY_ASK.items() if found.get(key, default) != default
     }

@@ -6,9 +6,6 @@ import paramiko
 
 _sudo = True
 
-ssh_allow_agent = False
-ssh_look_for_keys = False
-
 
 def _nodelay(sock, **arguments):  # noqa: ANN001, ANN003, ANN202 - paramiko's hook
     # paramiko leaves Nagle's algorithm on, which costs some 40 ms per command on a local network.

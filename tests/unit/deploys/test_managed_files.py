@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -60,6 +61,19 @@ def test_a_file_that_was_there_before_the_first_run_is_an_original_in_every_run(
     again = dict(site_plan(settings(toolkit_mode="auto", runsc_args=["--debug"]), half, SOURCES).files)
     assert again[Step.RUNTIME_CONFIG].original is True
     assert again[Step.WRAPPER].original is False
+
+
+def test_under_another_name_for_our_runtime_what_had_the_first_one_comes_back():
+    theirs = {"path": "/opt/theirs", "runtimeArgs": ["--x"]}
+    text = json.dumps({"runtimes": {"nvidia": theirs}})
+    first = drifted(BLANK, at("files", paths.DAEMON_JSON, value=file_record(text)))
+    renamed = settings(runtime_name="gv")
+    again = dict(site_plan(renamed, converged(SETTINGS, first, SOURCES), SOURCES).files)
+    change = site_plan(renamed, converged(SETTINGS, first, SOURCES), SOURCES).engine
+    assert Step.DOCKER not in again
+    runtimes = json.loads(change.file.text)["runtimes"]
+    assert runtimes["nvidia"] == theirs
+    assert runtimes["gv"]["path"] == paths.SHIM
 
 
 def test_nothing_of_a_host_in_a_file_is_open_to_others_for_writing():

@@ -116,7 +116,7 @@ def in_use(config: str | None, containers: object, path: str = SHIM_BY_NAME) -> 
     return drifted(BLANK, drift)
 
 
-@pytest.mark.parametrize("path", [SHIM_BY_NAME, paths.SHIM])
+@pytest.mark.parametrize("path", [SHIM_BY_NAME, paths.SHIM, f"{paths.SHIM}.cdi", f"{SHIM_BY_NAME}.legacy"])
 def test_containers_that_run_under_runc_behind_the_shim_are_not_pulled_away_from_it(path):
     made = site_plan(SETTINGS, in_use(RUNC_BEHIND_IT, {"nvidia": ["train-1", "train-2"]}, path), SOURCES)
     assert made == Plan(refusals=made.refusals)
@@ -146,6 +146,11 @@ def test_containers_that_cannot_be_told_are_not_taken_for_none():
 )
 def test_containers_that_stay_behind_what_they_were_started_by_refuse_nothing(config, containers):
     assert site_plan(SETTINGS, in_use(config, containers), SOURCES).refusals == ()
+
+
+def test_a_config_that_cannot_be_understood_is_not_thrown_away():
+    (refusal,) = site_plan(SETTINGS, in_use("mode = ", {}), SOURCES).refusals
+    assert "cannot be understood" in str(refusal)
 
 
 @pytest.mark.parametrize(

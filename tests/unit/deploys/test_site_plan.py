@@ -264,7 +264,7 @@ OURS = [path for path in CONVERGED.files if path not in {paths.DAEMON_JSON, path
 
 DRIFTS: dict[str, Drift] = {
     **{f"{path} deleted": without("files", path) for path in OURS},
-    **{f"{path} edited": at("files", path, value=file_record("x")) for path in OURS},
+    **{f"{path} edited": at("files", path, value=file_record("# x")) for path in OURS},
     **{f"{path} closed": at("files", path, "mode", value=0o600) for path in CONVERGED.files},
     **{f"{path} given away": at("files", path, "owner", value=33) for path in CONVERGED.files},
     **{f"{path} a link": at("files", path, "is_link", value=True) for path in OURS},

@@ -206,6 +206,15 @@ def test_a_wrong_call_exits_2(arguments):
     assert run(*arguments).returncode == 2
 
 
+def test_explain_of_what_is_no_spec_tells_nothing_of_a_container():
+    result = run("explain", "/nonexistent/config.json")
+    assert (result.returncode, result.stderr) == (3, b"")
+    assert result.stdout.decode().splitlines() == [
+        "/nonexistent/config.json cannot be read: No such file or directory.",
+        "Give the path of a bundle's config.json.",
+    ]
+
+
 def test_an_output_that_is_no_file_is_written_into_and_not_replaced(settings, tmp_path):
     """`-o /dev/null`, typed by root, must not make a file of the host's /dev/null."""
     fifo, link, target = tmp_path / "fifo", tmp_path / "link", tmp_path / "target"
