@@ -46,6 +46,7 @@ _NVML_HOOKS = ("disable-device-node-modification", "update-application-profile")
 _LISTING_MODES = ("csv", "cdi", "jit-cdi")
 _EXACT = ("cdi", "jit-cdi")
 _CSV_FLAGS = ("--host-cuda-version", "--csv-filename")
+_COMMON = {devices.UVM, "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"}
 _TOOLKIT_OPTIONS = {"ro", "nosuid", "nodev"}
 
 
@@ -270,9 +271,7 @@ def _has_toolkit_mounts(parts: Parts) -> bool:
 
 
 def _has_cdi_order(nodes: list[str]) -> bool:
-    """First the common nodes with nvidiactl last, then GPUs: the CDI library's InjectDevices."""
-    place = nodes.index(devices.CONTROL) + 1
-    common, rest = nodes[:place], nodes[place:]
-    are_gpus = [devices.gpu_minor(path) is not None for path in rest]
-    are_common = [devices.gpu_minor(path) is None for path in common]
-    return bool(rest) and all(are_gpus) and all(are_common) and devices.UVM in common
+    """First the common nodes with nvidiactl last, then GPUs and others: the CDI library's InjectDevices."""
+    place = nodes.index(devices.CONTROL)
+    common, rest = nodes[:place], nodes[place + 1 :]
+    return devices.UVM in common and not devices.gpus_in(common) and _COMMON.isdisjoint(rest)

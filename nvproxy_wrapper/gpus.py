@@ -107,12 +107,12 @@ def refuse_mig(requests: list[Request], rule: str) -> None:
 def may_be_so_many(request: Request, count: int) -> bool:
     """Whether so many GPUs can be what was asked for.
 
-    Each id is one GPU, but for the qualified names of CDI: nvidia.com/gpu=all is any number.
+    Each id is one GPU, but for `all` beside others, and the qualified names of CDI: nvidia.com/gpu=all.
     """
     if request in (None, "all"):
         return True
     ids = set(request) if isinstance(request, list) else set()
-    return count <= len(ids) or any("=" in name for name in ids)
+    return count <= len(ids) or any(name == "all" or "=" in name for name in ids)
 
 
 def _is_mig(name: str) -> bool:

@@ -310,7 +310,8 @@ def check_count(spec, decision):
     given = [e.partition("=")[2].strip() for e in part(spec, "process", "env") if e.startswith(ASKS)]
     asked = given[:-1] if len(given) > 1 and given[-1] == "void" else given
     # Where one of several asks for nothing, nothing is what counts, and that says nothing about a list.
-    if asked and not any(value in ("", "void", "all") or "=" in value for value in asked):
+    words = {word.strip() for value in asked for word in value.split(",")}
+    if asked and not {"", "void"} & set(asked) and "all" not in words and "=" not in "".join(words):
         assert len(decision.gpus) <= max(
             0 if value == "none" else len(set(value.split(","))) for value in asked
         )

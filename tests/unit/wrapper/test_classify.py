@@ -126,6 +126,17 @@ def test_what_docker_itself_takes_from_a_cdi_file_is_exact_whatever_the_toolkits
     assert (decision.spec_class, decision.gpus, decision.refusal) == ("cdi", [1], None)
 
 
+@pytest.mark.parametrize(
+    "also", [None, node("/dev/nvidia-caps-imex-channels/channel0", 240), node("/dev/nvidia-fs0", 241)]
+)
+@pytest.mark.parametrize("value", ["1", "none"])
+def test_a_cdi_file_is_told_by_its_order_also_with_other_nodes_or_without_a_gpu(also, value):
+    spec = asking(captured("1.17.8_cdi_visible-1"), value, "void")
+    listed = [one for one in spec["linux"]["devices"] if value != "none" or one["path"] != "/dev/nvidia1"]
+    spec["linux"]["devices"] = [*listed, *([also] if also else [])]
+    assert judge(spec).spec_class == "cdi"
+
+
 def test_a_cdi_file_with_the_other_hook_program_is_cdi_where_the_mode_says_so(host):
     spec = in_the_other_form(captured(CDI), CTK)
     assert judge(spec, host).spec_class == "jit-cdi"

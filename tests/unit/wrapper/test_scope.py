@@ -200,14 +200,22 @@ def test_only_csv_is_narrowed(host):
     ("name", "spec_class"), [("1.20.0_cdi_visible-all", "mixed"), ("1.14.6_cdi_visible-all", "csv")]
 )
 def test_a_list_of_more_gpus_than_were_asked_for_is_not_taken_for_exact(name, spec_class, host):
-    for values, given in ((("1",), [1]), (("0", "2,1", "all"), None), (("none",), []), (("1", ""), None)):
+    for values, given in (
+        (("1",), [1]),
+        (("0", "2,1", "all"), None),
+        (("x",), None),
+        (("none",), []),
+        (("1", ""), None),
+    ):
         decision = judge(asking(captured(name), *values, "void"), host, toolkit_mode="cdi")
         assert decision.spec_class == spec_class
         assert decision.gpus == (given or [])
         assert (given is None) == (decision.refusal is not None)
 
 
-@pytest.mark.parametrize("values", [(), ("void",), ("all", "void"), ("nvidia.com/gpu=all", "void")])
+@pytest.mark.parametrize(
+    "values", [(), ("void",), ("all", "void"), ("nvidia.com/gpu=all", "void"), ("all,1", "void")]
+)
 def test_a_list_of_any_length_is_exact_where_no_number_was_asked_for(values, host):
     for name in ("1.20.0_cdi_visible-all", "1.20.0_jit-cdi_visible-all"):
         spec = captured(name)
