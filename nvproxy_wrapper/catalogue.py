@@ -57,7 +57,7 @@ container, `mixed` more than one of these or a part of one. Other words: the *sh
 the host's files for a sandbox; a *SONAME* is the name by which programs load a library, libcuda.so.1; the
 *minor* is the N in /dev/nvidiaN, the *index* the number that NVML and nvidia-smi show."""
 
-_DESIGN = "google/gvisor#12794 (S1 to S8)"
+_DESIGN = "google/gvisor#12794"
 
 RULES = (
     Rule(
