@@ -38,7 +38,7 @@ fuzz: .venv/ready ## a million odd specs, and a million inputs for each parser (
 docs: .venv/ready ## the pages that are made from the code
 	$(RUN) docs/make_reference.py
 
-matrix: .venv/ready ## every mode, toolkit and runsc, into docs/compatibility.md (half an hour)
+matrix: .venv/ready ## every mode, toolkit and runsc, into docs/compatibility.md (7 minutes, where the lab is built)
 	$(RUN) -m tests.matrix
 
 venv: .venv/ready ## pyinfra and what else the deploys need, into .venv

@@ -180,7 +180,8 @@ RULES = (
         " and runsc joins it. gVisor's own containerd shim writes some of dev.gvisor.spec.* itself: where it"
         " is used in the place of containerd's, `allow_user_annotations` has to be set.",
         "all",
-        "gVisor, runsc/config/flags.go, runsc/specutils, tried with 20260905; moby, daemon/runtime_unix.go",
+        "gVisor, runsc/config/flags.go, runsc/specutils, tried by hand with 20260905; moby,"
+        " daemon/runtime_unix.go",
     ),
     Rule(
         "legacy.env",

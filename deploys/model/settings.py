@@ -116,9 +116,9 @@ class Settings(BaseModel):
     )
     runtime_name: str = Field(
         title=(
-            "What containers ask for. Every Docker runtime of the host that leads to nvidia- "
-            "container-runtime runs in gVisor from then on, whatever its name: try it on a host of "
-            "its own."
+            "What containers ask for. Every Docker runtime of the host that leads to "
+            "nvidia-container-runtime runs in gVisor from then on, whatever its name: try it on a host "
+            "of its own."
         ),
         default="nvidia",
         pattern=r"^[a-z0-9][a-z0-9_.-]*$",
@@ -166,8 +166,9 @@ class Settings(BaseModel):
     )
     allow_user_annotations: bool = Field(
         title=(
-            "Leaves dev.gvisor.* annotations to whoever starts a container, who can then change "
-            "runsc's flags, mounts and cgroup. Only for gVisor's own containerd shim."
+            "Leaves dev.gvisor.* and, in Docker, io.kubernetes.cri* annotations to whoever starts a "
+            "container, who can then change runsc's flags, mounts and cgroup, and enter another's "
+            "sandbox. Only for gVisor's own containerd shim."
         ),
         default=False,
         description="true or false",

@@ -108,7 +108,7 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
     # Whatever it is, a configuration that nobody has checked must not stay.
     except Exception as fault:  # noqa: BLE001
         said = str(fault) if isinstance(fault, Fault) else f"{type(fault).__name__}: {fault}"
-        return {"error": undo(path, old, mode, owner, said) if written else f"{said}."}
+        return {"error": undo(task, old, mode, owner, said) if written else f"{said}."}
     return {}
 
 
@@ -122,10 +122,13 @@ def check_seen(path: str, old: bytes | None, seen: str | None) -> None:
         raise Fault(f"{path} was changed by somebody else while this run went on. Run again")
 
 
-def undo(path: str, old: bytes | None, mode: int, owner: tuple[int, int], said: str) -> str:
+def undo(task: dict[str, Any], old: bytes | None, mode: int, owner: tuple[int, int], said: str) -> str:
     """Put the old file back and load it; the sentence for the operator says whether that worked."""
+    path = task["path"]
     try:
         put(path, old, mode, owner)
+        if task["daemon"] is None:
+            return f"{said}. The old {path} is back."
         status, _, err = run(["systemctl", "reload", "docker"], 60)
     except OSError as fault:
         return f"{said}. The old {path} could not be put back: {fault}. It has to be repaired by hand, now."

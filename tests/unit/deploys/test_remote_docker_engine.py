@@ -52,6 +52,25 @@ def test_where_docker_is_gone_its_file_is_written_and_nobody_asked(docker):
     assert docker.programs.calls == []
 
 
+def test_where_docker_is_gone_a_fault_puts_the_file_back_and_asks_nobody(docker, monkeypatch):
+    docker.write(NEW)
+    real, calls = docker_engine.put, []
+
+    def half_at_the_first(path, *rest):
+        calls.append(path)
+        if len(calls) == 1:
+            docker.path.write_text("{")
+            raise OSError(28, "No space left on device")
+        real(path, *rest)
+
+    monkeypatch.setattr(docker_engine, "put", half_at_the_first)
+    gone = {"daemon": None, "can_validate": False, "runtime_path": None}
+    error = docker_engine.main(docker.task(OLD, **gone))["error"]
+    assert error.endswith(f"The old {docker.path} is back.")
+    assert docker.path.read_text() == NEW
+    assert docker.programs.calls == []
+
+
 def test_what_is_checked_is_closed_to_others_as_the_real_one_may_be(docker):
     docker.write(OLD, mode=0o600)
     docker_engine.main(docker.task(NEW))
