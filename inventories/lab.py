@@ -20,6 +20,7 @@ _RELEASE = max(_LAB["mirror"]["gvisor_releases"])
 def _data(host: dict) -> dict:
     return {
         "ssh_hostname": host["address"],
+        "ssh_port": host["port"],
         "ssh_user": host["user"],
         "ssh_key": _LAB["ssh_key"],
         "ssh_known_hosts_file": _LAB["known_hosts"],
@@ -32,8 +33,8 @@ def _data(host: dict) -> dict:
         "gvisor_sha512": _LAB["mirror"]["gvisor_releases"][_RELEASE],
         "toolkit_repository_url": _LAB["mirror"]["toolkit_repository_url"],
         "toolkit_key": _LAB["mirror"]["toolkit_key"],
-        # The lab has no kernel driver that runsc could ask.
-        "driver_version": host["driver_version"],
+        # A container has no kernel driver that runsc could ask; a virtual machine has one.
+        **({"driver_version": host["driver_version"]} if host["machine"] == "container" else {}),
     }
 
 

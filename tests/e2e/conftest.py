@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from tests.e2e.site import pyinfra
-from tests.lab import Lab
+from tests.lab import DEFAULT_HOSTS, Lab, Machine
 
 
 def pytest_collection_modifyitems(items):
@@ -17,9 +18,15 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def lab():
+def machine(pytestconfig):
+    """What the hosts of these tests are made of: `pytest --machine vm` asks for virtual machines."""
+    return Machine(pytestconfig.getoption("--machine"))
+
+
+@pytest.fixture(scope="session")
+def lab(machine):
     lab = Lab.open()
-    lab.up()
+    lab.up([replace(definition, machine=machine) for definition in DEFAULT_HOSTS])
     return lab
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -34,10 +35,10 @@ SAID = {
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
+def outcome(tmp_path_factory, machine):
     """One run over a sound host and six that each have one thing wrong; fingerprints before and after."""
     lab = Lab.open()
-    lab.up(list(DEFINITIONS.values()))
+    lab.up([replace(definition, machine=machine) for definition in DEFINITIONS.values()])
     try:
         state = lab_state()
         release = max(state["mirror"]["gvisor_releases"])

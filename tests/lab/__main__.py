@@ -5,11 +5,20 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
-from .definition import DEFAULT_HOSTS, Engine, HostDefinition
+from .definition import DEFAULT_HOSTS, Engine, HostDefinition, Machine
 from .errors import LabError
 from .lab import Lab
-from .versions import DRIVER_VERSION, GVISOR_RELEASES, TOOLKIT_VERSIONS, GvisorRelease, ToolkitVersion
+from .versions import (
+    DRIVER_VERSION,
+    GVISOR_RELEASES,
+    HOST_SUITE,
+    SUITES,
+    TOOLKIT_VERSIONS,
+    GvisorRelease,
+    ToolkitVersion,
+)
 
 INTERRUPTED = 130
 
@@ -46,6 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--engine", choices=list(Engine), default=Engine.DEBIAN, help="its container engine (debian)"
     )
+    up.add_argument(
+        "--machine",
+        choices=list(Machine),
+        default=Machine.CONTAINER,
+        help="what the hosts are made of: container shares this machine's kernel, vm has its own (container)",
+    )
+    up.add_argument("--suite", choices=SUITES, default=HOST_SUITE, help=f"its Debian, of a vm ({HOST_SUITE})")
     up.add_argument("--driver-version", default=DRIVER_VERSION, help=f"its pretend driver ({DRIVER_VERSION})")
     up.add_argument("--user", choices=["root", "fleet"], default="root", help="who logs in (root)")
     up.add_argument("--no-gpu", action="store_true", help="nothing of NVIDIA's on it")
@@ -91,6 +107,7 @@ def _add_versions(parser: argparse.ArgumentParser) -> None:
 
 def _up(lab: Lab, options: argparse.Namespace) -> int:
     known = {definition.name: definition for definition in DEFAULT_HOSTS}
+    machine = Machine(options.machine)
     definitions = [
         known.get(name)
         or HostDefinition(
@@ -103,6 +120,7 @@ def _up(lab: Lab, options: argparse.Namespace) -> int:
         )
         for name in options.names or known
     ]
+    definitions = [replace(one, machine=machine, suite=options.suite) for one in definitions]
     lab.up(
         definitions,
         releases=_releases(options.releases),
@@ -138,8 +156,9 @@ def _status(lab: Lab, _options: argparse.Namespace) -> int:
     for definition, host, answers in rows:
         gpus = f"{len(definition.pretend_gpus)} GPUs" if definition.gpu else "no driver"
         state = "up" if answers else "NOT answering, or out of date: run `up`"
-        login = f"{definition.user}@{host.address}"
-        print(f"{host.name:12} {login:22} {gpus:10} engine {definition.engine:8} {state}")
+        login = f"{definition.user}@{host.endpoint}"
+        made_of = f"{definition.machine:10} {gpus:10} engine {definition.engine:8}"
+        print(f"{host.name:12} {login:24} {made_of} {state}")
     if not rows:
         print("no host is up: start them with `python -m tests.lab up`")
     return 0 if all(answers for *_, answers in rows) else 1

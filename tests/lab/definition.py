@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .errors import LabError
-from .versions import DRIVER_VERSION
+from .versions import DRIVER_VERSION, HOST_SUITE, SUITES
 
 
 class Engine(StrEnum):
@@ -14,6 +14,13 @@ class Engine(StrEnum):
     DEBIAN = "debian"  # Docker 20.10.24, containerd 1.6, runc 1.1: no `dockerd --validate`, no CDI
     CURRENT = "current"  # see versions.py
     NONE = "none"
+
+
+class Machine(StrEnum):
+    """What a host is made of."""
+
+    CONTAINER = "container"  # systemd-nspawn: up in 5 s, on this machine's kernel and cgroups
+    VM = "vm"  # QEMU: Debian's own kernel, cgroup v2, AppArmor, udev, a driver module, a real reboot
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class HostDefinition:
     # NVML indices whose minors are exchanged: on real machines the kernel does not always number them in PCI
     # order.
     exchanged_minors: tuple[int, int] | None = None
+    machine: Machine = Machine.CONTAINER
+    suite: str = HOST_SUITE
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}[a-z0-9]", self.name):
@@ -56,6 +65,13 @@ class HostDefinition:
             )
         if not 0 <= self.gpus <= 32:
             raise LabError(f"{self.name}: a host has 0 to 32 pretend GPUs, not {self.gpus}")
+        if self.suite not in SUITES:
+            raise LabError(f"{self.name}: the lab has Debian {' and '.join(SUITES)}, not {self.suite}")
+        if self.machine is Machine.CONTAINER and self.suite != HOST_SUITE:
+            raise LabError(
+                f"{self.name}: Debian {self.suite} does not boot on every machine's cgroups: give it a "
+                "kernel of its own (--machine vm)"
+            )
 
     @property
     def pretend_gpus(self) -> tuple[PretendGpu, ...]:

@@ -9,16 +9,20 @@ from pathlib import Path
 
 from . import machine
 from .cache import Cache, Part
-from .definition import DEFAULT_HOSTS, Engine, HostDefinition
+from .container import Container
+from .definition import DEFAULT_HOSTS, Engine, HostDefinition, Machine
 from .driver import driver_layer
 from .errors import LabError
-from .host import Host
-from .image import base_image, current_engine, no_engine
+from .host import Host, kind_of
+from .image import base_image, current_engine, machine_image, no_engine
 from .mirror import MirrorContents, MirrorServer, mirror
 from .network import Network
 from .progress import Progress
 from .python import new_python
 from .versions import GVISOR_RELEASES, TOOLKIT_VERSIONS, GvisorRelease, ToolkitVersion
+from .virtual_machine import VirtualMachine
+
+_KINDS: dict[Machine, type[Host]] = {Machine.CONTAINER: Container, Machine.VM: VirtualMachine}
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,10 @@ class Lab:
 
     def host(self, name: str) -> Host:
         """A host by its name, whether it runs or not."""
-        return Host(name, self._slots().get(name, 0), self.cache, self.network)
+        return self._host_of_kind(name, kind_of(self.cache.state / "hosts" / name))
+
+    def _host_of_kind(self, name: str, machine: Machine) -> Host:
+        return _KINDS[machine](name, self._slots().get(name, 0), self.cache, self.network)
 
     def status(self) -> list[tuple[HostDefinition, Host, bool]]:
         """(definition, host, whether it answers) of every host that was brought up."""
@@ -132,7 +139,9 @@ class Lab:
         definition = self._recorded(host)
         if definition is None:
             raise LabError(f"{name} is not up: start it with `python -m tests.lab up {name}`")
+        endpoint = host.endpoint
         options = [
+            f"Port={endpoint.port}",
             f"UserKnownHostsFile={self._known_hosts}",
             "IdentitiesOnly=yes",
             "StrictHostKeyChecking=yes",
@@ -142,17 +151,18 @@ class Lab:
             "-i",
             str(self._ssh_key),
             *(f"-o{option}" for option in options),
-            f"{definition.user}@{host.address}",
+            f"{definition.user}@{endpoint.address}",
         ]
         return [*argv, *arguments]
 
     def _layers(self, definition: HostDefinition) -> list[Part]:
         """The parts that a host's root is mounted from, the uppermost first."""
-        layers = [base_image()]
+        image = _image(definition)
+        layers = [image]
         if definition.engine is Engine.CURRENT:
             layers.insert(0, current_engine())
         if definition.engine is Engine.NONE:
-            layers.insert(0, no_engine())
+            layers.insert(0, no_engine(image))
         if definition.gpu:
             layers.insert(0, driver_layer(definition.driver_version))
         return layers
@@ -162,9 +172,10 @@ class Lab:
 
     def _wanted(self, definitions: Sequence[HostDefinition], contents: MirrorContents) -> list[Part]:
         layers = [part for definition in definitions for part in self._layers(definition)]
-        # The image first: it waits for the network while the compilers work. Layers come after their programs
-        # by themselves.
-        return [base_image(), *layers, mirror(contents)]
+        # The images first: they wait for the network while the compilers work. Layers come after their
+        # programs by themselves.
+        images = [_image(definition) for definition in definitions]
+        return [*images, *layers, mirror(contents)]
 
     def _build(self, wanted: Sequence[Part], progress: Progress) -> None:
         if all(self.cache.path(part).exists() for part in wanted):
@@ -206,15 +217,14 @@ class Lab:
         host = self.host(definition.name)
         made_of = self._made_of(definition)
         if host.is_healthy(definition, made_of):
-            progress.say(f"{definition.name} is up at {host.address}")
+            progress.say(f"{definition.name} is up at {host.endpoint}")
             return host
         host.stop()
-        step = f"booting {definition.name} at {host.address}"
+        host = self._host_of_kind(definition.name, definition.machine)
+        step = f"booting {definition.name} ({definition.machine})"
         progress.start(step)
-        public_key = self._ssh_key.with_suffix(".pub").read_text()
-        host.boot(
-            definition, [self.cache.path(part) for part in self._layers(definition)], made_of, public_key
-        )
+        layers = [self.cache.path(part) for part in self._layers(definition)]
+        host.boot(definition, layers, made_of, self._ssh_key)
         progress.done(step)
         return host
 
@@ -227,11 +237,12 @@ class Lab:
             fields = json.loads(host.record.read_text())["definition"]
         except (OSError, ValueError, KeyError):
             return None
-        exchanged = fields["exchanged_minors"]
+        exchanged = fields.pop("exchanged_minors")
         return HostDefinition(
             **{
                 **fields,
                 "engine": Engine(fields["engine"]),
+                "machine": Machine(fields["machine"]),
                 "exchanged_minors": tuple(exchanged) if exchanged else None,
             }
         )
@@ -276,15 +287,17 @@ class Lab:
         for name in self._host_names():
             host = self.host(name)
             if definition := self._recorded(host):
+                endpoint = host.endpoint
                 hosts[name] = {
-                    "address": host.address,
+                    "address": endpoint.address,
+                    "port": endpoint.port,
                     "user": definition.user,
                     "gpus": len(definition.pretend_gpus),
                     "engine": definition.engine,
+                    "machine": definition.machine,
                     "driver_version": definition.driver_version if definition.gpu else None,
                 }
-                for key in sorted((host.root / "etc/ssh").glob("ssh_host_*_key.pub")):
-                    known += f"{host.address} {' '.join(key.read_text().split()[:2])}\n"
+                known += "".join(f"{endpoint.known_host} {key}\n" for key in endpoint.host_keys)
         _write(self._known_hosts, known)
         inventory = {
             "mirror": self._mirror_server.description(),
@@ -293,6 +306,12 @@ class Lab:
             "hosts": hosts,
         }
         _write(self.inventory_file, json.dumps(inventory, indent=2) + "\n")
+
+
+def _image(definition: HostDefinition) -> Part:
+    if definition.machine is Machine.VM:
+        return machine_image(definition.suite)
+    return base_image()
 
 
 def _write(path: Path, text: str) -> None:

@@ -25,6 +25,7 @@ PACKAGES = (
     "libc6-dev",
     "libseccomp-dev",
     "openssh-client",
+    "qemu-system-x86",
     "patchelf",
     "pkg-config",
     "systemd-container",

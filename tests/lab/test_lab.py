@@ -138,7 +138,7 @@ def test_a_lab_that_was_killed_comes_up_the_next_time(lab, moment):
     reached = {
         "its directory is there": host.directory.exists,
         "its root is mounted": lambda: bool(mount_points_below(host.directory)),
-        "its process 1 runs": lambda: bool(host._processes()),
+        "its process 1 runs": lambda: bool(host.processes()),
     }[moment]
     process = up_in_background(definition.name)
     while not reached():
@@ -153,7 +153,7 @@ def test_a_lab_that_was_killed_comes_up_the_next_time(lab, moment):
     lab.down([definition.name])
     assert not mount_points_below(host.directory)
     assert not host.directory.exists()
-    assert not host._processes()
+    assert not host.processes()
 
 
 @pytest.mark.lab

@@ -66,8 +66,10 @@ NVML_HEADER_REQUIREMENT = (
     "nvidia-nvml-dev==13.5.37 --hash=sha256:7394fcbefa9ba537e8238cbb1caa4cd2db6bbfbff208d217a8a884947113ae6d"
 )
 
-# Debian 12: the suite of every host.
+# Debian 12: the suite of every host that asks for no other. Debian 13 is for virtual machines: its systemd
+# does not boot on cgroup v1.
 HOST_SUITE = "bookworm"
+SUITES = (HOST_SUITE, "trixie")
 
 # The newest Python that the wrapper is tested under, and the suite that has it. The suite still moves, so any
 # 3.14.x will do.
