@@ -11,12 +11,15 @@ from .machine import debian_mirror
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
-def download_packages(names: Sequence[str], suite: str, into: Path, log: Path) -> list[Path]:
+def download_packages(
+    names: Sequence[str], suite: str, into: Path, log: Path, components: Sequence[str] = ("main",)
+) -> list[Path]:
     """These packages, without what they depend on, as .deb files in `into`."""
     apt = into / "apt"
     for directory in ("lists/partial", "archives/partial", "etc"):
         (apt / directory).mkdir(parents=True)
-    (apt / "sources.list").write_text(f"deb [signed-by={KEYRING}] {debian_mirror()} {suite} main\n")
+    source = f"deb [signed-by={KEYRING}] {debian_mirror()} {suite} {' '.join(components)}\n"
+    (apt / "sources.list").write_text(source)
     options = [
         f"-oDir::Etc::SourceList={apt}/sources.list",
         f"-oDir::Etc::SourceParts={apt}/etc",

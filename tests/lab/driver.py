@@ -1,6 +1,11 @@
-"""The pretend NVIDIA driver: a layer of versioned libraries, NVML and nvidia-smi, all stand-ins."""
+"""The pretend NVIDIA driver, as layers that go over a host's root.
+
+For every host: libraries of a version, NVML and nvidia-smi. For one with a kernel of its own: the kernel's
+modules. All of them are stand-ins.
+"""
 
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -8,9 +13,13 @@ from pathlib import Path
 
 from .cache import Cache, Part
 from .commands import run_logged
-from .versions import NVML_HEADER_REQUIREMENT
+from .errors import LabError
+from .image import mount_overlay
+from .trees import remove_tree
+from .versions import DRIVER_VERSION, NVML_HEADER_REQUIREMENT
 
 SOURCES = Path(__file__).parent / "driver"
+KERNEL_SOURCES = SOURCES / "kernel"
 LIBRARY_DIRECTORY = "usr/lib/x86_64-linux-gnu"
 
 # Library -> the number in its SONAME, as in NVIDIA's installer (None: the SONAME carries the driver's
@@ -54,7 +63,8 @@ def nvml_stubs(header: str) -> str:
 def driver_layer(version: str) -> Part:
     """Layer: the user-space driver of one version."""
     header = nvml_header()
-    sources = "\0".join(path.read_text() for path in sorted(SOURCES.glob("*.c")))
+    files = [SOURCES / name for name in ("library.c", "nvml.c", "nvidia_smi.c", "kernel/nvidia-abi.h")]
+    sources = "\0".join(path.read_text() for path in files)
 
     def build(cache: Cache, into: Path) -> None:
         log = cache.log(f"driver-{version}")
@@ -89,6 +99,79 @@ def driver_layer(version: str) -> Part:
             directory.chmod(0o755)
 
     return Part(f"driver-{version}", sources + repr(LIBRARIES) + repr(_CFLAGS) + version, build, (header,))
+
+
+# $1: the kernel, which is not the one that runs; $2: the driver's version. Not `modules_install`: that signs
+# Debian 13's modules, with a key that nobody has here. updates/dkms: where the driver's packages have them.
+_BUILD_MODULES = """
+cd /usr/src/nvproxy-lab
+make -C "/lib/modules/$1/build" "M=$PWD" "DRIVER_VERSION=$2" modules
+strip --strip-debug *.ko
+mkdir -p "/lib/modules/$1/updates/dkms"
+cp *.ko "/lib/modules/$1/updates/dkms"
+depmod "$1"
+"""
+CLIENT = "usr/local/lib/nvproxy-lab/client"
+_STATIC = (*_CFLAGS, "-static")
+
+
+def kernel_driver(suite_root: Part, version: str = DRIVER_VERSION) -> Part:
+    """Layer: the pretend kernel driver of one version, for one Debian suite's kernel, and the client.
+
+    `suite_root` is a root of that suite with linux-image-amd64, linux-headers-amd64, gcc, make, libc6-dev and
+    kmod. The layer goes over a host's root with the same kernel, and `driver_layer` of the same version with
+    it. In it: the modules (depmod has run) and `CLIENT`, a static program that says which nodes open and
+    whether the driver answers (its lines: driver/client.c).
+
+    What a host has is said by its own file in modprobe.d, for instance:
+
+        blacklist nouveau
+        options nvproxy-lab-pci gpus=6
+        options nvidia minors=0,1,2,3,5,4 excluded=1 mig=-1,-1,2
+
+    nvproxy-lab-pci puts the GPUs on the PCI bus. `gpus`: how many, 0 to 32 (2). Once it is loaded, udev loads
+    nvidia by the GPUs' modalias, as on a real machine, whose bus is there from the start: a host that boots
+    has it in modules-load.d. `modprobe nvidia` alone loads both; without a GPU it fails, as the real one.
+    nouveau, where it is not blacklisted (the driver's packages do that), takes the GPUs first, in vain.
+
+    nvidia's lists are in PCI order, and may be shorter than the GPUs: `minors` (a GPU's index), `excluded`
+    (indices of the GPUs that the driver leaves alone), `mig` (-1: off; else how many instances, from gi1 on).
+    `driver_version`: another than the modules are built with. `uuid_after_open=1`: /proc tells a GPU's UUID
+    once somebody has opened it, as with some real ones. NVreg_ModifyDeviceFiles, NVreg_DeviceFileUID,
+    NVreg_DeviceFileGID and NVreg_DeviceFileMode are as in the real driver.
+    """
+    name = f"kernel-driver-{version}-{suite_root.name}"
+    sources = "\0".join(
+        path.read_text() for path in sorted([*KERNEL_SOURCES.iterdir(), SOURCES / "client.c"])
+    )
+    definition = "\0".join([version, _BUILD_MODULES, repr(_STATIC), sources])
+
+    def build(cache: Cache, into: Path) -> None:
+        log = cache.log(name)
+        work, root, upper = (cache.tmp / f"{into.name}-{name}" for name in ("work", "root", "upper"))
+        for directory in (work, root, upper):
+            directory.mkdir()
+        mount_overlay([cache.path(suite_root)], upper, work, root)
+        try:
+            kernels = [path.name for path in (root / "usr/lib/modules").iterdir()]
+            if len(kernels) != 1:
+                raise LabError(f"{suite_root.name} has {len(kernels)} kernels: modules are built for one")
+            shutil.copytree(KERNEL_SOURCES, root / "usr/src/nvproxy-lab")
+            script = ["sh", "-ec", _BUILD_MODULES, "sh", kernels[0], version]
+            run_logged(["chroot", str(root), *script], log=log, what="building the pretend kernel driver")
+            shutil.copytree(upper / "usr/lib/modules", into / "usr/lib/modules")
+        finally:
+            for directory in (root, upper, work):
+                remove_tree(directory)
+        client = into / CLIENT
+        client.parent.mkdir(parents=True)
+        run_logged(
+            ["gcc", *_STATIC, "-o", str(client), str(SOURCES / "client.c")], log=log, what="compiling client"
+        )
+        for directory in (into, *(path for path in into.rglob("*") if path.is_dir())):
+            directory.chmod(0o755)
+
+    return Part(name, definition, build, (suite_root,))
 
 
 def refresh_library_cache(root: Path) -> None:

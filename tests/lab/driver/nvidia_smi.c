@@ -10,7 +10,7 @@
 
 static const char help[] =
     "This is the lab's stand-in for nvidia-smi, version " DRIVER_VERSION ": it shows pretend GPUs.\n"
-    "  nvidia-smi                       the driver's version and a line for each GPU\n"
+    "  nvidia-smi                       the driver's version, who told of the GPUs, and a line for each GPU\n"
     "  nvidia-smi -L | --list-gpus      GPU INDEX: NAME (UUID: ...)\n"
     "  nvidia-smi --query-gpu=FIELD,... --format=csv[,noheader]\n"
     "      fields: index uuid gpu_uuid name pci.bus_id driver_version count\n";
@@ -82,9 +82,10 @@ static void list(unsigned int count)
 
 int main(int argc, char **argv)
 {
-    const char *fields = NULL;
+    const char *fields = NULL, *(*source)(void);
     int header = 1, only_list = 0;
     unsigned int count = 0;
+    nvmlReturn_t result;
     char version[96];
 
     for (int i = 1; i < argc; i++) {
@@ -101,7 +102,8 @@ int main(int argc, char **argv)
         puts("NVIDIA-SMI couldn't find libnvidia-ml.so library in your system.");
         return 12;
     }
-    NVML(nvmlInit_v2)();
+    if ((result = NVML(nvmlInit_v2)()) != NVML_SUCCESS)
+        return printf("Failed to initialize NVML: %s\n", NVML(nvmlErrorString)(result)), (int)result;
     NVML(nvmlDeviceGetCount_v2)(&count);
     if (!count)
         return puts("No devices were found"), 6;
@@ -110,6 +112,8 @@ int main(int argc, char **argv)
     if (!only_list) {
         NVML(nvmlSystemGetDriverVersion)(version, sizeof version);
         printf("Lab stand-in for NVIDIA-SMI   Driver Version: %s\n", version);
+        if ((source = (const char *(*)(void))nvml_function("lab_source")))
+            printf("These GPUs were told by: %s\n", source());
     }
     list(count);
     return 0;

@@ -2,26 +2,39 @@
  * CDI specification, and what nvidia-smi -L shows; every other function of nvml.h is a weak stub that returns
  * NVML_ERROR_NOT_SUPPORTED (made from the header when this is compiled).
  *
- * Its GPUs: the lines "MINOR UUID PCI-BUS-ID" of GPUS_FILE, in NVML's order. Where that file is not there (inside a container), the
- * nodes /dev/nvidia0, 1, ... that are there, with the same UUIDs, for a UUID is made of the minor: a list that a container prints
- * can be compared with the host's.
+ * Where its GPUs come from, the first of these that there is (lab_source() says which):
+ *   1. the driver, where /dev/nvidiactl opens and answers: kernel/ on a host that is a virtual machine, nvproxy in a sandbox. A GPU
+ *      counts when its node opens. As the real library does on a host, it has nvidia-modprobe load the driver and make the nodes that
+ *      are missing; nvidia-uvm never: that is CUDA's.
+ *   2. the lines "MINOR UUID PCI-BUS-ID" of GPUS_FILE, in NVML's order: a host that is a container.
+ *   3. the nodes /dev/nvidia0, 1, ... that are there, with the same UUIDs, for a UUID is made of the minor: a list that a container
+ *      prints can be compared with the host's.
  *
- * Only functions that have been in glibc for ever are called (no strtol: its symbol depends on the compiler's language version), so
- * that what a newer machine compiles still loads in an older host. */
+ * Only functions that have been in glibc for ever are called (no strtol: its symbol depends on the compiler's language version; no
+ * stat(): glibc before 2.33 has none), so that what a newer machine compiles still loads in an older host and in an older image. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define NVML_NO_UNVERSIONED_FUNC_DEFS 1
 #include "nvml.h"
 
+#include "kernel/nvidia-abi.h"
+
 #define GPUS_FILE "/etc/nvproxy-lab/gpus"
-#define GPU_NAME "NVIDIA Lab Stand-in"
-#define UUID_OF_MINOR "GPU-6c616200-0000-0000-0000-%012x"
-#define NVIDIA_MAJOR 195
+#define MODPROBE "/usr/bin/nvidia-modprobe"
 #define MAX_GPUS 64
 #define CUDA_VERSION 12080
+
+const char *lab_source(void);
 
 struct nvmlDevice_st {
     unsigned int index, minor;
@@ -30,6 +43,127 @@ struct nvmlDevice_st {
 
 static struct nvmlDevice_st gpus[MAX_GPUS];
 static unsigned int gpu_count;
+static const char *source = "nothing";
+
+const char *lab_source(void) { return source; }
+
+/* The driver. Each call's numbers and parameters: kernel/nvidia-abi.h. nvproxy forwards all of them (gVisor 20260905,
+ * pkg/sentry/devices/nvproxy/version.go). */
+
+/* nvidia-modprobe is setuid root: it loads the driver, and makes the node of a minor. Without it, nothing happens. */
+static void make_node(unsigned int minor)
+{
+    char number[16];
+    pid_t child;
+
+    if (access(MODPROBE, X_OK))
+        return;
+    snprintf(number, sizeof number, "%u", minor);
+    if (!(child = fork())) {
+        char *argv[] = {(char *)MODPROBE, (char *)"-c", number, NULL};
+
+        execv(MODPROBE, argv);
+        _exit(127);
+    }
+    if (child > 0)
+        while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+            continue;
+}
+
+static int open_node(const char *path, unsigned int minor)
+{
+    int file = open(path, O_RDWR | O_CLOEXEC);
+
+    if (file < 0 && (errno == ENOENT || errno == ENXIO)) { /* no node, or no driver behind it */
+        make_node(minor);
+        file = open(path, O_RDWR | O_CLOEXEC);
+    }
+    return file;
+}
+
+#define ASK(file, number, parameters) \
+    ioctl(file, _IOC(_IOC_READ | _IOC_WRITE, NV_IOCTL_MAGIC, number, sizeof(parameters)), &(parameters))
+
+static int rm_alloc(int control, unsigned int client, unsigned int parent, unsigned int class, void *params, unsigned int size,
+                    unsigned int *object)
+{
+    struct nv_rm_alloc request = {
+        .root = client, .parent = parent, .class = class, .params = (__u64)(uintptr_t)params, .params_size = size};
+    int well = !ASK(control, NV_ESC_RM_ALLOC, request) && request.status == NV_OK;
+
+    *object = request.object;
+    return well;
+}
+
+static int rm_control(int control, unsigned int client, unsigned int object, unsigned int cmd, void *params, unsigned int size)
+{
+    struct nv_rm_control request = {
+        .client = client, .object = object, .cmd = cmd, .params = (__u64)(uintptr_t)params, .params_size = size};
+
+    return !ASK(control, NV_ESC_RM_CONTROL, request) && request.status == NV_OK;
+}
+
+/* The UUID, as the driver tells it of a GPU that is a device of ours. */
+static int ask_uuid(int control, unsigned int client, unsigned int gpu_id, struct nvmlDevice_st *gpu)
+{
+    struct nv_id_info_v2 info = {.gpu_id = gpu_id};
+    struct nv_device_params device_params = {0};
+    struct nv_subdevice_params subdevice_params = {0};
+    struct nv_gid_info gid = {.flags = NV_UUID_FORMAT_ASCII};
+    unsigned int device, subdevice;
+
+    if (!rm_control(control, client, client, NV0000_GPU_GET_ID_INFO_V2, &info, sizeof info))
+        return 0;
+    device_params.device_id = info.device_instance;
+    if (!rm_alloc(control, client, client, NV01_DEVICE_0, &device_params, sizeof device_params, &device) ||
+        !rm_alloc(control, client, device, NV20_SUBDEVICE_0, &subdevice_params, sizeof subdevice_params, &subdevice) ||
+        !rm_control(control, client, subdevice, NV2080_GPU_GET_GID_INFO, &gid, sizeof gid))
+        return 0;
+    snprintf(gpu->uuid, sizeof gpu->uuid, "%.*s", (int)sizeof gpu->uuid - 1, (const char *)gid.data);
+    return 1;
+}
+
+static void ask_card(int control, unsigned int client, const struct nv_card_info *card)
+{
+    struct nvmlDevice_st *gpu = &gpus[gpu_count];
+    struct nv_register_fd request = {.ctl_fd = control};
+    char path[32];
+    int node;
+
+    snprintf(path, sizeof path, "/dev/nvidia%u", card->minor_number);
+    if ((node = open_node(path, card->minor_number)) < 0)
+        return;
+    gpu->minor = card->minor_number;
+    snprintf(gpu->bus_id, sizeof gpu->bus_id, "%08X:%02X:%02X.0", card->domain, card->bus, card->slot);
+    if (!ASK(node, NV_ESC_REGISTER_FD, request) && ask_uuid(control, client, card->gpu_id, gpu))
+        gpu->index = gpu_count++;
+    close(node);
+}
+
+/* NVML_ERROR_DRIVER_NOT_LOADED: no driver answers here. */
+static nvmlReturn_t ask_driver(void)
+{
+    struct nv_version version = {.cmd = NV_VERSION_CMD_STRICT, .text = DRIVER_VERSION};
+    struct nv_card_info cards[NV_MAX_DEVICES];
+    unsigned int client;
+    int control = open_node("/dev/nvidiactl", NV_MINOR_CONTROL);
+    nvmlReturn_t result = NVML_SUCCESS;
+
+    if (control < 0)
+        return NVML_ERROR_DRIVER_NOT_LOADED;
+    if (ASK(control, NV_ESC_CHECK_VERSION_STR, version))
+        result = version.reply == NV_VERSION_REPLY_RECOGNIZED ? NVML_ERROR_LIB_RM_VERSION_MISMATCH : NVML_ERROR_DRIVER_NOT_LOADED;
+    else if (ASK(control, NV_ESC_CARD_INFO, cards) || !rm_alloc(control, 0, 0, NV01_ROOT_CLIENT, NULL, 0, &client))
+        result = NVML_ERROR_UNKNOWN;
+    else
+        for (int i = 0; i < NV_MAX_DEVICES; i++)
+            if (cards[i].valid)
+                ask_card(control, client, &cards[i]);
+    close(control); /* and with it the client */
+    return result;
+}
+
+/* Without a driver. */
 
 static int read_gpus_file(void)
 {
@@ -63,10 +197,10 @@ static void find_nodes(void)
         struct stat node;
 
         snprintf(path, sizeof path, "/dev/nvidia%u", minor);
-        if (stat(path, &node) || !S_ISCHR(node.st_mode) || major(node.st_rdev) != NVIDIA_MAJOR)
+        if (syscall(SYS_stat, path, &node) || !S_ISCHR(node.st_mode) || major(node.st_rdev) != NV_MAJOR)
             continue;
         gpu->minor = minor;
-        snprintf(gpu->uuid, sizeof gpu->uuid, UUID_OF_MINOR, minor);
+        snprintf(gpu->uuid, sizeof gpu->uuid, LAB_UUID, minor);
         snprintf(gpu->bus_id, sizeof gpu->bus_id, "00000000:%02X:00.0", minor + 1);
         gpu->index = gpu_count++;
     }
@@ -82,10 +216,16 @@ static nvmlReturn_t put(char *to, unsigned int length, const char *text)
 
 nvmlReturn_t nvmlInit_v2(void)
 {
+    nvmlReturn_t result;
+
     gpu_count = 0;
-    if (!read_gpus_file())
-        find_nodes();
-    return NVML_SUCCESS;
+    result = ask_driver();
+    if (result != NVML_ERROR_DRIVER_NOT_LOADED)
+        return source = "the driver", result;
+    if (read_gpus_file())
+        return source = GPUS_FILE, NVML_SUCCESS;
+    find_nodes();
+    return source = "the nodes that are there", NVML_SUCCESS;
 }
 
 nvmlReturn_t nvmlInit(void) { return nvmlInit_v2(); }
@@ -99,6 +239,7 @@ const char *nvmlErrorString(nvmlReturn_t result)
     case NVML_ERROR_NOT_SUPPORTED: return "Not Supported (by the lab's stand-in)";
     case NVML_ERROR_NOT_FOUND: return "Not Found";
     case NVML_ERROR_INVALID_ARGUMENT: return "Invalid Argument";
+    case NVML_ERROR_LIB_RM_VERSION_MISMATCH: return "Driver/library version mismatch";
     default: return "Unknown Error";
     }
 }
@@ -129,7 +270,7 @@ nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device)
 }
 
 nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t device, char *uuid, unsigned int length) { return put(uuid, length, device->uuid); }
-nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char *name, unsigned int length) { return (void)device, put(name, length, GPU_NAME); }
+nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char *name, unsigned int length) { return (void)device, put(name, length, LAB_GPU_NAME); }
 nvmlReturn_t nvmlDeviceGetMinorNumber(nvmlDevice_t device, unsigned int *minor) { return *minor = device->minor, NVML_SUCCESS; }
 nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t device, unsigned int *index) { return *index = device->index, NVML_SUCCESS; }
 nvmlReturn_t nvmlDeviceGetBrand(nvmlDevice_t device, nvmlBrandType_t *brand) { return (void)device, *brand = NVML_BRAND_NVIDIA, NVML_SUCCESS; }
