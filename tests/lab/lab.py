@@ -11,7 +11,7 @@ from . import machine
 from .cache import Cache, Part
 from .container import Container
 from .definition import DEFAULT_HOSTS, Engine, HostDefinition, Machine
-from .driver import driver_layer
+from .driver import driver_layer, kernel_driver
 from .errors import LabError
 from .host import Host, kind_of
 from .image import base_image, current_engine, machine_image, no_engine
@@ -165,6 +165,8 @@ class Lab:
             layers.insert(0, no_engine(image))
         if definition.gpu:
             layers.insert(0, driver_layer(definition.driver_version))
+        if definition.gpu and definition.machine is Machine.VM:
+            layers.insert(0, kernel_driver(image, definition.driver_version))
         return layers
 
     def _made_of(self, definition: HostDefinition) -> str:

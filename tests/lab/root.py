@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from .definition import HostDefinition
+from .definition import HostDefinition, Machine
 from .driver import refresh_library_cache
 from .image import mount_overlay
 
@@ -69,6 +69,20 @@ def configure(root: Path, definition: HostDefinition, wiring: Wiring, login_key:
     (wants / "nvproxy-lab.service").symlink_to("../nvproxy-lab.service")
     if definition.gpu:
         refresh_library_cache(root)
+    if definition.gpu and definition.machine is Machine.VM:
+        _configure_driver(etc, definition)
+
+
+def _configure_driver(etc: Path, definition: HostDefinition) -> None:
+    """The pretend GPUs are plugged in when it boots, and udev loads the driver for them (driver.py)."""
+    minors = ",".join(str(gpu.minor) for gpu in definition.pretend_gpus)
+    options = [f"options nvproxy-lab-pci gpus={definition.gpus}"]
+    if minors:
+        options.append(f"options nvidia minors={minors}")
+    # As the driver's packages do: nouveau would take the GPUs first.
+    text = "".join(f"{line}\n" for line in ("blacklist nouveau", *options))
+    (etc / "modprobe.d/nvproxy-lab.conf").write_text(text)
+    (etc / "modules-load.d/nvproxy-lab.conf").write_text("nvproxy-lab-pci\n")
 
 
 def host_keys(root: Path) -> tuple[str, ...]:
