@@ -1,7 +1,8 @@
 """The pretend NVIDIA driver, as layers that go over a host's root.
 
-For every host: libraries of a version, NVML and nvidia-smi. For one with a kernel of its own: the kernel's
-modules. All of them are stand-ins.
+For every host: libraries of a version, NVML and nvidia-smi, all stand-ins. For one with a kernel of its own
+also the kernel's modules, stand-ins too, and who makes the nodes: the real nvidia-modprobe and
+nvidia-persistenced.
 """
 
 import re
@@ -9,10 +10,12 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from enum import StrEnum
 from pathlib import Path
 
 from .cache import Cache, Part
 from .commands import run_logged
+from .debian import download_packages, unpack_package
 from .errors import LabError
 from .image import mount_overlay
 from .trees import remove_tree
@@ -20,6 +23,7 @@ from .versions import DRIVER_VERSION, NVML_HEADER_REQUIREMENT
 
 SOURCES = Path(__file__).parent / "driver"
 KERNEL_SOURCES = SOURCES / "kernel"
+BOOT_FILES = SOURCES / "boot"
 LIBRARY_DIRECTORY = "usr/lib/x86_64-linux-gnu"
 
 # Library -> the number in its SONAME, as in NVIDIA's installer (None: the SONAME carries the driver's
@@ -63,8 +67,8 @@ def nvml_stubs(header: str) -> str:
 def driver_layer(version: str) -> Part:
     """Layer: the user-space driver of one version."""
     header = nvml_header()
-    files = [SOURCES / name for name in ("library.c", "nvml.c", "nvidia_smi.c", "kernel/nvidia-abi.h")]
-    sources = "\0".join(path.read_text() for path in files)
+    names = ("library.c", "nvml.c", "cfg.c", "nvidia_smi.c", "nodes.h", "kernel/nvidia-abi.h")
+    sources = "\0".join((SOURCES / name).read_text() for name in names)
 
     def build(cache: Cache, into: Path) -> None:
         log = cache.log(f"driver-{version}")
@@ -84,23 +88,27 @@ def driver_layer(version: str) -> Part:
         for name, number in LIBRARIES.items():
             file = f"{name}.so.{version}"
             soname = f"{name}.so.{number}" if number else file
-            code = (
-                [str(SOURCES / "nvml.c"), str(stubs)]
-                if name == "libnvidia-ml"
-                else [str(SOURCES / "library.c")]
+            code = {"libnvidia-ml": [SOURCES / "nvml.c", stubs], "libnvidia-cfg": [SOURCES / "cfg.c"]}
+            compile_c(
+                libraries / file,
+                "-shared",
+                "-fPIC",
+                f"-Wl,-soname,{soname}",
+                *map(str, code.get(name, [SOURCES / "library.c"])),
             )
-            compile_c(libraries / file, "-shared", "-fPIC", f"-Wl,-soname,{soname}", *code)
             if number:
                 (libraries / soname).symlink_to(file)
         (libraries / "libcuda.so").symlink_to("libcuda.so.1")
         compile_c(into / "usr/bin/nvidia-smi", str(SOURCES / "nvidia_smi.c"))
         stubs.unlink()
-        for directory in (into, *(path for path in into.rglob("*") if path.is_dir())):
-            directory.chmod(0o755)
+        _open_directories(into)
 
     return Part(f"driver-{version}", sources + repr(LIBRARIES) + repr(_CFLAGS) + version, build, (header,))
 
 
+# In every host's layer: the bus is there when a machine starts, and the driver's packages keep nouveau away.
+_MODULES_LOAD = ("etc/modules-load.d/nvproxy-lab-pci.conf", "nvproxy-lab-pci\n")
+_NO_NOUVEAU = ("etc/modprobe.d/nvidia-blacklists-nouveau.conf", "blacklist nouveau\n")
 # $1: the kernel, which is not the one that runs; $2: the driver's version. Not `modules_install`: that signs
 # Debian 13's modules, with a key that nobody has here. updates/dkms: where the driver's packages have them.
 _BUILD_MODULES = """
@@ -125,14 +133,12 @@ def kernel_driver(suite_root: Part, version: str = DRIVER_VERSION) -> Part:
 
     What a host has is said by its own file in modprobe.d, for instance:
 
-        blacklist nouveau
         options nvproxy-lab-pci gpus=6
         options nvidia minors=0,1,2,3,5,4 excluded=1 mig=-1,-1,2
 
-    nvproxy-lab-pci puts the GPUs on the PCI bus. `gpus`: how many, 0 to 32 (2). Once it is loaded, udev loads
-    nvidia by the GPUs' modalias, as on a real machine, whose bus is there from the start: a host that boots
-    has it in modules-load.d. `modprobe nvidia` alone loads both; without a GPU it fails, as the real one.
-    nouveau, where it is not blacklisted (the driver's packages do that), takes the GPUs first, in vain.
+    nvproxy-lab-pci puts the GPUs on the PCI bus. `gpus`: how many, 0 to 32 (2). The layer has it loaded at
+    boot, and udev loads nvidia by the GPUs' modalias, as on a real machine (whose bus is always there).
+    `modprobe nvidia` alone loads both; without a GPU it fails, as the real one.
 
     nvidia's lists are in PCI order, and may be shorter than the GPUs: `minors` (a GPU's index), `excluded`
     (indices of the GPUs that the driver leaves alone), `mig` (-1: off; else how many instances, from gi1 on).
@@ -144,7 +150,8 @@ def kernel_driver(suite_root: Part, version: str = DRIVER_VERSION) -> Part:
     sources = "\0".join(
         path.read_text() for path in sorted([*KERNEL_SOURCES.iterdir(), SOURCES / "client.c"])
     )
-    definition = "\0".join([version, _BUILD_MODULES, repr(_STATIC), sources])
+    texts = (_MODULES_LOAD, _NO_NOUVEAU)
+    definition = "\0".join([version, _BUILD_MODULES, repr(_STATIC), repr(texts), sources])
 
     def build(cache: Cache, into: Path) -> None:
         log = cache.log(name)
@@ -168,10 +175,67 @@ def kernel_driver(suite_root: Part, version: str = DRIVER_VERSION) -> Part:
         run_logged(
             ["gcc", *_STATIC, "-o", str(client), str(SOURCES / "client.c")], log=log, what="compiling client"
         )
-        for directory in (into, *(path for path in into.rglob("*") if path.is_dir())):
-            directory.chmod(0o755)
+        for path, text in texts:
+            (into / path).parent.mkdir(parents=True)
+            (into / path).write_text(text)
+        _open_directories(into)
 
     return Part(name, definition, build, (suite_root,))
+
+
+class NodeMakers(StrEnum):
+    """Who makes the nodes of NVIDIA's driver while a host boots. nvidia-modprobe is there in each case."""
+
+    ALL = "all"  # udev makes nvidiactl, every GPU and nvidia-uvm; nvidia-persistenced holds the GPUs open
+    PERSISTENCED = "persistenced"  # that daemon alone, as with Debian's packages: never nvidia-uvm
+    NONE = "none"  # nobody: the first NVML call makes nvidiactl and the GPUs' nodes, and never nvidia-uvm
+
+
+_PERSISTENCED_UNIT = "usr/lib/systemd/system/nvidia-persistenced.service"
+
+
+def node_makers(suite: str, makers: NodeMakers) -> Part:
+    """Layer: NVIDIA's nvidia-modprobe, and what `makers` says, for a host that has `kernel_driver`.
+
+    Real, from Debian's contrib: nvidia-modprobe, nvidia-persistenced and its unit. A stand-in: the udev rule
+    (Debian's packages have none that makes nodes) and the daemon's libnvidia-cfg (in `driver_layer`). The
+    daemon needs libtirpc3 on the host.
+    """
+    daemon = makers is not NodeMakers.NONE
+    texts = {}
+    if daemon:
+        texts["usr/lib/sysusers.d/nvpd.conf"] = (BOOT_FILES / "nvpd.conf").read_text()
+        texts[f"{_PERSISTENCED_UNIT}.d/account.conf"] = (BOOT_FILES / "account.conf").read_text()
+    if makers is NodeMakers.ALL:
+        texts["usr/lib/udev/rules.d/60-nvidia.rules"] = (BOOT_FILES / "60-nvidia.rules").read_text()
+    names = ("nvidia-modprobe", "nvidia-persistenced") if daemon else ("nvidia-modprobe",)
+
+    def build(cache: Cache, into: Path) -> None:
+        log = cache.log(f"node-makers-{makers}-{suite}")
+        packages = cache.tmp / f"{into.name}-packages"
+        packages.mkdir()
+        for package in download_packages(names, suite, packages, log, ("contrib",)):
+            unpack_package(package, packages, log)
+        shutil.copytree(packages / "usr/bin", into / "usr/bin")
+        for path, text in texts.items():
+            (into / path).parent.mkdir(parents=True, exist_ok=True)
+            (into / path).write_text(text)
+        if daemon:
+            # Debian 12 has units in /lib; on a host that is the same place.
+            (unit,) = packages.rglob("nvidia-persistenced.service")
+            shutil.copy2(unit, into / _PERSISTENCED_UNIT)
+            wants = into / "etc/systemd/system/multi-user.target.wants"
+            wants.mkdir(parents=True)
+            (wants / unit.name).symlink_to(f"/{_PERSISTENCED_UNIT}")
+        remove_tree(packages)
+        _open_directories(into)
+
+    return Part(f"node-makers-{makers}-{suite}", repr((names, texts)), build)
+
+
+def _open_directories(root: Path) -> None:
+    for directory in (root, *(path for path in root.rglob("*") if path.is_dir())):
+        directory.chmod(0o755)
 
 
 def refresh_library_cache(root: Path) -> None:

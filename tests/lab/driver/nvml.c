@@ -12,25 +12,20 @@
  *
  * Only functions that have been in glibc for ever are called (no strtol: its symbol depends on the compiler's language version; no
  * stat(): glibc before 2.33 has none), so that what a newer machine compiles still loads in an older host and in an older image. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define NVML_NO_UNVERSIONED_FUNC_DEFS 1
 #include "nvml.h"
 
-#include "kernel/nvidia-abi.h"
+#include "nodes.h"
 
 #define GPUS_FILE "/etc/nvproxy-lab/gpus"
-#define MODPROBE "/usr/bin/nvidia-modprobe"
 #define MAX_GPUS 64
 #define CUDA_VERSION 12080
 
@@ -49,40 +44,6 @@ const char *lab_source(void) { return source; }
 
 /* The driver. Each call's numbers and parameters: kernel/nvidia-abi.h. nvproxy forwards all of them (gVisor 20260905,
  * pkg/sentry/devices/nvproxy/version.go). */
-
-/* nvidia-modprobe is setuid root: it loads the driver, and makes the node of a minor. Without it, nothing happens. */
-static void make_node(unsigned int minor)
-{
-    char number[16];
-    pid_t child;
-
-    if (access(MODPROBE, X_OK))
-        return;
-    snprintf(number, sizeof number, "%u", minor);
-    if (!(child = fork())) {
-        char *argv[] = {(char *)MODPROBE, (char *)"-c", number, NULL};
-
-        execv(MODPROBE, argv);
-        _exit(127);
-    }
-    if (child > 0)
-        while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
-            continue;
-}
-
-static int open_node(const char *path, unsigned int minor)
-{
-    int file = open(path, O_RDWR | O_CLOEXEC);
-
-    if (file < 0 && (errno == ENOENT || errno == ENXIO)) { /* no node, or no driver behind it */
-        make_node(minor);
-        file = open(path, O_RDWR | O_CLOEXEC);
-    }
-    return file;
-}
-
-#define ASK(file, number, parameters) \
-    ioctl(file, _IOC(_IOC_READ | _IOC_WRITE, NV_IOCTL_MAGIC, number, sizeof(parameters)), &(parameters))
 
 static int rm_alloc(int control, unsigned int client, unsigned int parent, unsigned int class, void *params, unsigned int size,
                     unsigned int *object)
@@ -130,7 +91,7 @@ static void ask_card(int control, unsigned int client, const struct nv_card_info
     char path[32];
     int node;
 
-    snprintf(path, sizeof path, "/dev/nvidia%u", card->minor_number);
+    snprintf(path, sizeof path, GPU_NODE, card->minor_number);
     if ((node = open_node(path, card->minor_number)) < 0)
         return;
     gpu->minor = card->minor_number;
@@ -146,7 +107,7 @@ static nvmlReturn_t ask_driver(void)
     struct nv_version version = {.cmd = NV_VERSION_CMD_STRICT, .text = DRIVER_VERSION};
     struct nv_card_info cards[NV_MAX_DEVICES];
     unsigned int client;
-    int control = open_node("/dev/nvidiactl", NV_MINOR_CONTROL);
+    int control = open_node(CONTROL_NODE, NV_MINOR_CONTROL);
     nvmlReturn_t result = NVML_SUCCESS;
 
     if (control < 0)
@@ -196,7 +157,7 @@ static void find_nodes(void)
         char path[32];
         struct stat node;
 
-        snprintf(path, sizeof path, "/dev/nvidia%u", minor);
+        snprintf(path, sizeof path, GPU_NODE, minor);
         if (syscall(SYS_stat, path, &node) || !S_ISCHR(node.st_mode) || major(node.st_rdev) != NV_MAJOR)
             continue;
         gpu->minor = minor;
