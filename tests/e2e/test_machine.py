@@ -13,7 +13,7 @@ from tests.e2e.conftest import verify_image
 from tests.e2e.opened import CLIENT, answered_minors
 from tests.e2e.site import data, inventory_with, lab_state, pyinfra
 from tests.e2e.test_remove import FINGERPRINT
-from tests.lab import HostDefinition, Lab, Machine
+from tests.lab import HostDefinition, Lab, Machine, NodeMakers
 from tests.lab.versions import DRIVER_VERSION
 
 OLDER_RELEASE = "20260224"
@@ -22,16 +22,16 @@ OLDER_RELEASE = "20260224"
 @pytest.fixture(
     scope="module",
     params=[
-        ("auto", "bookworm"),
-        pytest.param(("csv", "bookworm"), marks=pytest.mark.long),
-        pytest.param(("auto", "trixie"), marks=pytest.mark.long),
-        pytest.param(("csv", "trixie"), marks=pytest.mark.long),
+        ("auto", "bookworm", NodeMakers.NONE),
+        pytest.param(("csv", "bookworm", NodeMakers.NONE), marks=pytest.mark.long),
+        pytest.param(("auto", "trixie", NodeMakers.PERSISTENCED), marks=pytest.mark.long),
+        pytest.param(("csv", "trixie", NodeMakers.ALL), marks=pytest.mark.long),
     ],
     ids="-".join,
 )
 def life(request, tmp_path_factory):
-    mode, suite = request.param
-    definition = HostDefinition("machine", machine=Machine.VM, suite=suite)
+    mode, suite, makers = request.param
+    definition = HostDefinition("machine", machine=Machine.VM, suite=suite, node_makers=makers)
     lab = Lab.open()
     lab.down([definition.name])
     lab.up([definition])

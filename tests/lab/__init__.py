@@ -8,7 +8,7 @@ lab.host("truth-1").run("docker info").stdout
 lab.down(["truth-1"])
 """
 
-from .definition import DEFAULT_HOSTS, GPU_A, GPU_B, Engine, HostDefinition, Machine, PretendGpu
+from .definition import DEFAULT_HOSTS, GPU_A, GPU_B, Engine, HostDefinition, Machine, NodeMakers, PretendGpu
 from .errors import LabError
 from .host import Host
 from .lab import Lab
@@ -23,5 +23,6 @@ __all__ = [
     "Lab",
     "LabError",
     "Machine",
+    "NodeMakers",
     "PretendGpu",
 ]

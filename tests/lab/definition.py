@@ -23,6 +23,14 @@ class Machine(StrEnum):
     VM = "vm"  # QEMU: Debian's own kernel, cgroup v2, AppArmor, udev, a driver module, a real reboot
 
 
+class NodeMakers(StrEnum):
+    """Who makes the nodes of NVIDIA's driver while a host boots. nvidia-modprobe is there in each case."""
+
+    ALL = "all"  # udev makes nvidiactl, every GPU and nvidia-uvm; nvidia-persistenced holds the GPUs open
+    PERSISTENCED = "persistenced"  # that daemon alone, as with Debian's packages: never nvidia-uvm
+    NONE = "none"  # nobody: the first NVML call makes nvidiactl and the GPUs' nodes, and never nvidia-uvm
+
+
 @dataclass(frozen=True)
 class PretendGpu:
     """One GPU of a host. `index` is NVML's (PCI order), `minor` the number in /dev/nvidiaN."""
@@ -56,6 +64,8 @@ class HostDefinition:
     exchanged_minors: tuple[int, int] | None = None
     machine: Machine = Machine.CONTAINER
     suite: str = HOST_SUITE
+    # Of a virtual machine: a container's nodes are made by the lab.
+    node_makers: NodeMakers = NodeMakers.ALL
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}[a-z0-9]", self.name):

@@ -10,12 +10,12 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from enum import StrEnum
 from pathlib import Path
 
 from .cache import Cache, Part
 from .commands import run_logged
 from .debian import download_packages, unpack_package
+from .definition import NodeMakers
 from .errors import LabError
 from .image import mount_overlay
 from .trees import remove_tree
@@ -181,14 +181,6 @@ def kernel_driver(suite_root: Part, version: str = DRIVER_VERSION) -> Part:
         _open_directories(into)
 
     return Part(name, definition, build, (suite_root,))
-
-
-class NodeMakers(StrEnum):
-    """Who makes the nodes of NVIDIA's driver while a host boots. nvidia-modprobe is there in each case."""
-
-    ALL = "all"  # udev makes nvidiactl, every GPU and nvidia-uvm; nvidia-persistenced holds the GPUs open
-    PERSISTENCED = "persistenced"  # that daemon alone, as with Debian's packages: never nvidia-uvm
-    NONE = "none"  # nobody: the first NVML call makes nvidiactl and the GPUs' nodes, and never nvidia-uvm
 
 
 _PERSISTENCED_UNIT = "usr/lib/systemd/system/nvidia-persistenced.service"

@@ -49,6 +49,8 @@ KERNEL_PACKAGES = (
     "make",
     "udev",
 )
+# nvidia-persistenced needs it.
+_LIBTIRPC = {"bookworm": "libtirpc3", "trixie": "libtirpc3t64"}
 # An unprivileged account that may use sudo, as cloud images have one.
 FLEET_USER = "fleet"
 # What a host shall not do by itself: there is nothing to reach, and a test wants to know what ran.
@@ -91,7 +93,7 @@ def base_image() -> Part:
 
 def machine_image(suite: str = HOST_SUITE) -> Part:
     """The same for a virtual machine: with a kernel (/boot/vmlinuz, /boot/initrd.img) and its headers."""
-    packages = (*_packages(suite), *KERNEL_PACKAGES)
+    packages = (*_packages(suite), *KERNEL_PACKAGES, _LIBTIRPC[suite])
     return _debian(f"machine-image-{suite}", suite, packages, _CONFIGURE + _CONFIGURE_KERNEL)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from . import machine
 from .cache import Cache, Part
 from .container import Container
-from .definition import DEFAULT_HOSTS, Engine, HostDefinition, Machine
-from .driver import driver_layer, kernel_driver
+from .definition import DEFAULT_HOSTS, Engine, HostDefinition, Machine, NodeMakers
+from .driver import driver_layer, kernel_driver, node_makers
 from .errors import LabError
 from .host import Host, kind_of
 from .image import base_image, current_engine, machine_image, no_engine
@@ -167,6 +167,7 @@ class Lab:
             layers.insert(0, driver_layer(definition.driver_version))
         if definition.gpu and definition.machine is Machine.VM:
             layers.insert(0, kernel_driver(image, definition.driver_version))
+            layers.insert(0, node_makers(definition.suite, definition.node_makers))
         return layers
 
     def _made_of(self, definition: HostDefinition) -> str:
@@ -245,6 +246,7 @@ class Lab:
                 **fields,
                 "engine": Engine(fields["engine"]),
                 "machine": Machine(fields["machine"]),
+                "node_makers": NodeMakers(fields["node_makers"]),
                 "exchanged_minors": tuple(exchanged) if exchanged else None,
             }
         )

@@ -74,15 +74,12 @@ def configure(root: Path, definition: HostDefinition, wiring: Wiring, login_key:
 
 
 def _configure_driver(etc: Path, definition: HostDefinition) -> None:
-    """The pretend GPUs are plugged in when it boots, and udev loads the driver for them (driver.py)."""
+    """How many GPUs are on its bus, and their minors (driver.py)."""
     minors = ",".join(str(gpu.minor) for gpu in definition.pretend_gpus)
     options = [f"options nvproxy-lab-pci gpus={definition.gpus}"]
     if minors:
         options.append(f"options nvidia minors={minors}")
-    # As the driver's packages do: nouveau would take the GPUs first.
-    text = "".join(f"{line}\n" for line in ("blacklist nouveau", *options))
-    (etc / "modprobe.d/nvproxy-lab.conf").write_text(text)
-    (etc / "modules-load.d/nvproxy-lab.conf").write_text("nvproxy-lab-pci\n")
+    (etc / "modprobe.d/nvproxy-lab.conf").write_text("".join(f"{line}\n" for line in options))
 
 
 def host_keys(root: Path) -> tuple[str, ...]:
