@@ -268,11 +268,12 @@ def engine_configured(run: HostRun) -> Commands:
 
 
 def _docker_engine(change: EngineChange) -> RemoteProgram:
+    written = change.file if isinstance(change.file, FileChange) else None
     task = {
         "path": paths.DAEMON_JSON,
-        "text": change.file.text if change.file is not None else None,
+        "file": change.file
+        and {"text": written and written.text, "original": bool(written and written.original)},
         "seen": change.seen,
-        "original": bool(change.file is not None and change.file.original),
         "backup": paths.BACKUP_DIR,
         "runtime": change.runtime,
         "runtime_path": change.runtime_path,

@@ -23,6 +23,14 @@ class FileChange:
 
 
 @dataclass(frozen=True)
+class FileRemoval:
+    """A file to take away."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True)
 class LinkChange:
     """A symbolic link to switch."""
 
@@ -80,7 +88,7 @@ class EngineChange:
     file is left to write.
     """
 
-    file: FileChange | None
+    file: FileChange | FileRemoval | None
     seen: str | None
     daemon: str | None
     can_validate: bool
@@ -92,7 +100,7 @@ class EngineChange:
     def of(
         cls,
         snapshot: HostSnapshot,
-        file: FileChange | None,
+        file: FileChange | FileRemoval | None,
         *,
         runtime: str,
         runtime_path: str | None,

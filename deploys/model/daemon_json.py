@@ -68,18 +68,60 @@ def with_runtime(text: str, name: str, path: str) -> str:
     return _dump({**config, "runtimes": {**config.get("runtimes", {}), name: wanted}})
 
 
-def without_runtime(text: str, name: str, former: Any = None) -> str:
-    """The text without the runtime, or with the one that it has replaced; what else stands in it stays."""
-    config = parse(text)
-    there = config.get("runtimes", {})
-    if there.get(name) == former:
-        return text
-    rest = {**there, name: former}
-    if former is None:
-        del rest[name]
-    if rest:
-        return _dump({**config, "runtimes": rest})
-    return _dump({key: value for key, value in config.items() if key != "runtimes"})
+def without_runtime(text: str | None, name: str, before: str | None) -> str | None:
+    """The text without the runtime, or with the one that it has replaced; what else stands in it stays.
+
+    Args:
+        text: the file as it is; None where it is not there.
+        name: the runtime's.
+        before: the file as it was before the runtime came; None where it was not there.
+
+    Returns:
+        The text, or None for no file: what was there before to the letter, where nobody else has edited it.
+        That an empty `runtimes` is there is no edit, as `docker_engine` writes one in passing.
+
+    Raises:
+        DaemonJsonError: one of them is not what dockerd could read.
+    """
+    config, former = parse(text or ""), parse(before or "")
+    rest = dict(config.get("runtimes", {}))
+    theirs = former.get("runtimes", {})
+    if name in theirs:
+        rest[name] = theirs[name]
+    else:
+        rest.pop(name, None)
+    made = {**config, "runtimes": rest}
+    if not rest and not ("runtimes" in config and "runtimes" in former):
+        del made["runtimes"]
+    if _is_same(made, former):
+        return before
+    return text if _is_same(made, config) else _dump(made)
+
+
+def runtime_path(entry: Any) -> str | None:
+    """What a runtime leads to for dockerd, by its entry in the file; None where that is no entry."""
+    return (entry.get("path") or entry.get("runtimeType") or "") if isinstance(entry, dict) else None
+
+
+def lost_default(text: str | None, loaded: str | None) -> str | None:
+    """The default runtime that dockerd would have after a load of this text, and would not find any more.
+
+    Docker 20.10 dies of that, later ones keep what they have. A load keeps the default runtime where the text
+    names none, and drops every runtime that the text does not name, also those of the command line.
+
+    Args:
+        text: the file to load, which names its runtimes, be it none; None for no file.
+        loaded: the default runtime that dockerd has now; None where that is not known.
+    """
+    config = parse(text or "")
+    default = config.get("default-runtime") or loaded
+    is_there = default in (None, "runc") or default in config.get("runtimes", {})
+    return None if is_there else str(default)
+
+
+def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    # By their texts: for Python, 1 and true are equal.
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _dump(config: dict[str, Any]) -> str:

@@ -63,7 +63,7 @@ def desired_files(
         DesiredFile(Step.DEVICE_SPECS, paths.DEVICES_CSV, device_specs.devices_csv(snapshot)),
         DesiredFile(Step.DEVICE_SPECS, paths.DRIVERS_CSV, device_specs.drivers_csv(snapshot)),
         DesiredFile(Step.RUNTIME_CONFIG, paths.TOOLKIT_CONFIG, config_toml(settings.toolkit_mode)),
-        _daemon_json(settings, snapshot),
+        daemon_json_file(settings, snapshot),
     ]
     if probe is not None:
         files.append(wrapper_settings_file(settings, probe))
@@ -75,14 +75,19 @@ def wrapper_settings_file(settings: Settings, probe: RuntimeProbe) -> DesiredFil
     return DesiredFile(Step.WRAPPER, paths.WRAPPER_SETTINGS, wrapper_settings(settings, probe))
 
 
-def _daemon_json(settings: Settings, snapshot: HostSnapshot) -> DesiredFile:
+def daemon_json_file(settings: Settings, snapshot: HostSnapshot) -> DesiredFile:
+    """Docker's configuration with our runtime in it.
+
+    Raises:
+        DaemonJsonError: the file that is there is not what dockerd could read.
+    """
     text = snapshot.text_of(paths.DAEMON_JSON)
     former = Applied.read(snapshot).runtime
     if former is not None and former != settings.runtime_name:
         # What had that name before the first run comes back, as at a removal.
         before = Before.read(snapshot)
-        theirs = before.docker_runtimes.get(former) if before is not None else None
-        text = daemon_json.without_runtime(text, former, theirs)
+        theirs = before.daemon_json if before is not None else None
+        text = daemon_json.without_runtime(text, former, theirs) or ""
     text = daemon_json.with_runtime(text, settings.runtime_name, paths.SHIM)
     # It is not ours alone: a host may keep registry secrets in it and have it closed to others.
     there = snapshot.files.get(paths.DAEMON_JSON)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from deploys.model import daemon_json, paths
 from deploys.model.applied import Applied
-from deploys.model.changes import EngineChange, FileChange
+from deploys.model.changes import EngineChange, FileChange, FileRemoval
 from deploys.model.plan import Refusal
 from deploys.model.versions import TOOLKIT_PACKAGES
 
 if TYPE_CHECKING:
     from deploys.model.applied import Before
     from deploys.model.settings import Settings
-    from deploys.model.snapshot import HostSnapshot
+    from deploys.model.snapshot import HostSnapshot, ManagedFile
 
 
 @dataclass(frozen=True)
@@ -72,27 +72,34 @@ def removal_plan(settings: Settings, snapshot: HostSnapshot, before: Before) -> 
 
 def _without_runtime(snapshot: HostSnapshot, before: Before, name: str) -> EngineChange | Refusal | None:
     engine = snapshot.engine
-    if engine.default_runtime == name:
-        return Refusal(
-            f"{name} is Docker's default runtime",
-            f"Take default-runtime out of {paths.DAEMON_JSON}, 'systemctl reload docker', and run again.",
-        )
-    text = snapshot.text_of(paths.DAEMON_JSON)
+    there = snapshot.files.get(paths.DAEMON_JSON)
     try:
-        former = before.docker_runtimes.get(name)
-        without = daemon_json.without_runtime(text, name, former)
+        text = _text_of(there)
+        without = daemon_json.without_runtime(text, name, before.daemon_json)
+        former = daemon_json.runtime_path(before.docker_runtimes.get(name))
+        lost = daemon_json.lost_default(without, engine.default_runtime)
     except daemon_json.DaemonJsonError as error:
         if engine.daemon is None:
             # Nothing reads it any more, and nobody can be asked to repair it for that.
             return None
         return Refusal(f"{paths.DAEMON_JSON}: {error}", "Repair it by hand, and run again.")
-    if daemon_json.parse(without) == daemon_json.parse(before.daemon_json or ""):
-        # As it was to the letter, or gone where there was none.
-        without = before.daemon_json or ""
-    file = None
-    if without != text:
+    if lost is not None:
+        return Refusal(
+            f"{lost} is Docker's default runtime, and would not be there any more",
+            f'Write "default-runtime": "runc" into {paths.DAEMON_JSON} (to take the line out does not do: '
+            "dockerd keeps the one that it has), 'systemctl reload docker', and run again.",
+        )
+    file: FileChange | FileRemoval | None = None
+    if without is None and there is not None:
+        file = FileRemoval(paths.DAEMON_JSON, "it was not there")
+    elif without is not None and without != text:
         file = FileChange(paths.DAEMON_JSON, without, 0o644, "the runtime is taken out", original=False)
     if file is None and engine.runtimes.get(name) != paths.SHIM:
         return None
-    path = (former or {}).get("path")
-    return EngineChange.of(snapshot, file, runtime=name, runtime_path=path, why=paths.DAEMON_JSON)
+    return EngineChange.of(snapshot, file, runtime=name, runtime_path=former, why=paths.DAEMON_JSON)
+
+
+def _text_of(file: ManagedFile | None) -> str | None:
+    if file is not None and file.text is None:
+        raise daemon_json.DaemonJsonError("it is not UTF-8 text")
+    return None if file is None else file.text

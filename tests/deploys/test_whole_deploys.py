@@ -277,8 +277,9 @@ def test_a_drift_of_one_package_takes_what_it_needs_and_leaves_nothing_staged(si
 
 def test_what_stands_in_daemon_json_goes_back_there(site):
     task = next(e["task"] for e in site.commands["own-daemon-json"] if e["program"] == "docker_engine")
-    assert json.loads(task["text"]) == {"debug": True, "runtimes": {"nvidia": {"path": paths.SHIM}}}
-    assert task["original"] is True
+    written = json.loads(task["file"]["text"])
+    assert written == {"debug": True, "runtimes": {"nvidia": {"path": paths.SHIM}}}
+    assert task["file"]["original"] is True
 
 
 def test_docker_is_told_which_daemon_json_the_new_one_was_made_from(site):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,10 +50,13 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
 
 
 class Docker:
-    """A dockerd that is a stand-in: a reload takes in the runtimes of daemon.json, unless it suffers.
+    """A dockerd that is a stand-in: a reload takes in daemon.json as the real one does, unless it suffers.
 
-    From: refuses (--validate says no), deaf (a reload changes nothing), dies (a reload kills it), null (it
-    answers without runtimes), no-reload (systemctl fails).
+    Where the file names no `runtimes`, or is not there, those stay that were loaded; so does the default
+    runtime (seen with Docker 20.10.24 and 29).
+
+    It suffers from: refuses (--validate says no), deaf (a reload changes nothing), dies (a reload kills it),
+    null (it answers without runtimes), no-reload (systemctl fails).
     """
 
     def __init__(self, programs: Programs, home: Path) -> None:
@@ -80,8 +84,11 @@ class Docker:
             "import json, os\n"
             f"path = {str(self.path)!r}\n"
             "text = open(path).read() if os.path.exists(path) else ''\n"
-            "runtimes = json.loads(text or '{}').get('runtimes', {})\n"
-            "open('loaded', 'w').write(json.dumps({'runc': {'path': 'runc'}, **runtimes}))\n"
+            "open('texts', 'a').write(json.dumps(text) + '\\n')\n"
+            "config = json.loads(text or '{}')\n"
+            "if 'runtimes' in config:\n"
+            "    loaded = {'runc': {'path': 'runc'}, **config['runtimes']}\n"
+            "    open('loaded', 'w').write(json.dumps(loaded))\n"
         )
         reload.chmod(0o755)
 
@@ -93,23 +100,39 @@ class Docker:
         return json.loads(self._loaded.read_text())
 
     @property
+    def reloaded(self) -> list[dict[str, object]]:
+        """What stood in the file at each reload."""
+        path = self.programs.home / "texts"
+        texts = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(json.loads(text) or "{}") for text in texts]
+
+    @property
     def validated(self) -> str | None:
         """Mode and owner of the file that dockerd was asked about."""
         path = self.programs.home / "validated"
         return path.read_text().strip() if path.exists() else None
 
+    def loads(self) -> None:
+        """Read the file, as at a start."""
+        subprocess.run([self.programs.home / "reload"], cwd=self.programs.home, check=True)
+
     def write(self, text: str, mode: int = 0o644, owner: tuple[int, int] = (0, 0)) -> None:
-        self.path.write_text(text)
+        self.path.write_bytes(text.encode())
         self.path.chmod(mode)
         os.chown(self.path, *owner)
 
     def task(
-        self, text: str | None, runtime_path: str | None = "/shim", **others: object
+        self,
+        text: str | None,
+        runtime_path: str | None = "/shim",
+        *,
+        original: bool = False,
+        **others: object,
     ) -> dict[str, object]:
+        """To write a text, or to have no file where that is None."""
         return {
             "path": str(self.path),
-            "text": text,
-            "original": False,
+            "file": {"text": text, "original": original},
             "backup": str(self.backup),
             "runtime": "nvidia",
             "runtime_path": runtime_path,

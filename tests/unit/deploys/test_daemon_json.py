@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploys.model.daemon_json import DaemonJsonError, parse, runtimes, with_runtime, without_runtime
+from deploys.model.daemon_json import (
+    DaemonJsonError,
+    lost_default,
+    parse,
+    runtime_path,
+    with_runtime,
+    without_runtime,
+)
 
 SHIM = "/usr/bin/nvidia-container-runtime"
 NAMES = st.text(max_size=6) | st.sampled_from(["runtimes", "features", "nvidia", "log-opts"])
@@ -59,25 +66,46 @@ def test_every_other_key_and_its_order_stay(text):
 def test_a_second_time_changes_nothing(text):
     once = with_runtime(text, "nvidia", SHIM)
     assert with_runtime(once, "nvidia", SHIM) == once
-    out = without_runtime(once, "nvidia")
-    assert without_runtime(out, "nvidia") == out
+    out = without_runtime(once, "nvidia", text)
+    assert without_runtime(out, "nvidia", text) == out
 
 
-@given(texts())
-def test_in_and_out_again_is_what_was_there(text):
-    before = json.loads(text)
-    there = before.get("runtimes", {})
-    after = json.loads(without_runtime(with_runtime(text, "nvidia", SHIM), "nvidia"))
-    rest = {name: value for name, value in there.items() if name != "nvidia"}
-    expected = {key: rest if key == "runtimes" else value for key, value in before.items()}
-    if not rest:
-        expected.pop("runtimes", None)
-    assert in_order(after) == in_order(expected)
+@given(st.none() | texts())
+def test_in_and_out_again_is_what_was_there_to_the_letter(text):
+    ours = with_runtime(text or "", "nvidia", SHIM)
+    assert without_runtime(ours, "nvidia", text) == text
+
+
+@given(st.none() | texts())
+def test_out_again_from_the_form_that_docker_is_given_in_passing_is_what_was_there_too(text):
+    """A run that was killed then leaves it: the runtimes are named, be it none."""
+    config = json.loads(text or "{}")
+    assert without_runtime(json.dumps({"runtimes": {}, **config}), "nvidia", text) == text
+
+
+@given(st.none() | texts(), VALUES)
+def test_what_somebody_else_has_written_meanwhile_stays(text, value):
+    before = json.loads(text or "{}")
+    ours = json.loads(with_runtime(text or "", "nvidia", SHIM))
+    edited = json.dumps({**ours, "of somebody else": value})
+    assert in_order(json.loads(without_runtime(edited, "nvidia", text))) == in_order(
+        {**before, "of somebody else": value}
+    )
+
+
+def test_an_edit_that_python_takes_for_none_stays():
+    edited = with_runtime('{"debug": 1}', "nvidia", SHIM)
+    assert json.loads(without_runtime(edited, "nvidia", '{"debug": true}'))["debug"] is not True
+
+
+def test_a_file_that_is_gone_stays_gone():
+    assert without_runtime(None, "nvidia", None) is None
+    assert without_runtime(None, "nvidia", '{"debug": true}') is None
 
 
 def test_taking_the_runtime_out_keeps_the_place_of_the_others():
     text = '{"runtimes": {"kata": {"path": "/k"}, "nvidia": {"path": "/n"}}, "debug": true}'
-    assert list(json.loads(without_runtime(text, "nvidia"))) == ["runtimes", "debug"]
+    assert list(json.loads(without_runtime(text, "nvidia", None))) == ["runtimes", "debug"]
 
 
 @given(texts())
@@ -89,13 +117,14 @@ def test_a_file_that_has_it_already_stays_byte_for_byte(text):
 
 @given(texts().filter(lambda text: "nvidia" not in json.loads(text).get("runtimes", {})))
 def test_a_file_that_does_not_have_it_is_not_touched_by_taking_it_out(text):
-    assert without_runtime(text, "nvidia") is text
+    assert without_runtime(text, "nvidia", text) is text
+    assert without_runtime(text, "nvidia", '{"runtimes": {}, "other": 1}') is text
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\n"])
 def test_an_empty_file_counts_as_an_empty_object(text):
     assert json.loads(with_runtime(text, "nvidia", SHIM)) == {"runtimes": {"nvidia": {"path": SHIM}}}
-    assert without_runtime(text, "nvidia") == text
+    assert without_runtime(text, "nvidia", text) == text
 
 
 @pytest.mark.parametrize(
@@ -116,7 +145,8 @@ def test_what_dockerd_could_not_read_is_refused_with_its_place(text, sentence):
     for act in (
         lambda: parse(text),
         lambda: with_runtime(text, "nvidia", SHIM),
-        lambda: without_runtime(text, "nvidia"),
+        lambda: without_runtime(text, "nvidia", None),
+        lambda: without_runtime("{}", "nvidia", text),
     ):
         with pytest.raises(DaemonJsonError, match=sentence):
             act()
@@ -139,14 +169,48 @@ def test_a_file_of_brackets_alone_is_refused():
         parse("[" * 100_000)
 
 
-@given(texts(), VALUES.filter(lambda value: value is not None))
-def test_the_runtime_that_was_there_before_comes_back(text, former):
+@given(texts(), VALUES, VALUES)
+def test_the_runtime_that_was_there_before_comes_back(text, former, debug):
     config = json.loads(text)
     before = json.dumps({**config, "runtimes": {**config.get("runtimes", {}), "nvidia": former}})
-    ours = with_runtime(before, "nvidia", SHIM)
-    assert json.loads(without_runtime(ours, "nvidia", runtimes(before)["nvidia"])) == json.loads(before)
+    ours = json.loads(with_runtime(before, "nvidia", SHIM))
+    edited = json.dumps({**ours, "debug": debug})
+    assert json.loads(without_runtime(edited, "nvidia", before))["runtimes"]["nvidia"] == former
     # Also where somebody else has taken ours out meanwhile.
-    assert json.loads(without_runtime(text, "nvidia", former))["runtimes"]["nvidia"] == former
+    assert json.loads(without_runtime(text, "nvidia", before))["runtimes"]["nvidia"] == former
+
+
+@pytest.mark.parametrize(
+    ("text", "loaded", "lost"),
+    [
+        (None, "runc", None),
+        (None, "nvidia", "nvidia"),
+        ('{"runtimes": {"nvidia": {"path": "/n"}}}', "nvidia", None),
+        ('{"runtimes": {"kata": {"path": "/k"}}}', "nvidia", "nvidia"),
+        ('{"default-runtime": "runc"}', "nvidia", None),
+        ('{"default-runtime": "nvidia"}', "runc", "nvidia"),
+        ('{"default-runtime": ""}', "nvidia", "nvidia"),
+        # Docker 20.10 lists it, and knows it no more once a file that names runtimes was loaded.
+        ("{}", "io.containerd.runc.v2", "io.containerd.runc.v2"),
+        ("{}", None, None),
+    ],
+)
+def test_a_default_runtime_that_a_load_would_lose_is_told(text, loaded, lost):
+    assert lost_default(text, loaded) == lost
+
+
+@pytest.mark.parametrize(
+    ("entry", "path"),
+    [
+        ({"path": "/n", "runtimeArgs": []}, "/n"),
+        ({"runtimeType": "io.containerd.runsc.v1"}, "io.containerd.runsc.v1"),
+        ({}, ""),
+        (None, None),
+        ("/n", None),
+    ],
+)
+def test_what_dockerd_says_of_a_runtime_is_told_from_its_entry(entry, path):
+    assert runtime_path(entry) == path
 
 
 @given(st.text(max_size=40) | st.text(alphabet='{}[]":,runtimes nvidia01', max_size=40))

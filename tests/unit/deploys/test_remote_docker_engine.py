@@ -12,6 +12,7 @@ import stat
 import pytest
 
 from deploys.host.remote import docker_engine
+from deploys.model import daemon_json
 
 OLD = '{"debug": true}\n'
 NEW = '{"debug": true, "runtimes": {"nvidia": {"path": "/shim"}}}\n'
@@ -34,8 +35,8 @@ def test_a_runtime_is_checked_written_loaded_and_read_back(docker):
     assert docker.path.read_text() == NEW
     assert docker.loaded["nvidia"] == {"path": "/shim"}
     names = [call.split()[0] for call in docker.programs.calls]
-    assert names == ["dockerd", "systemctl", "docker"]
-    assert docker.programs.calls[1] == "systemctl reload docker", "a restart would stop containers"
+    assert names == ["docker", "dockerd", "systemctl", "docker"]
+    assert docker.programs.calls[2] == "systemctl reload docker", "a restart would stop containers"
     assert everything_below(docker.path.parent) == ["daemon.json"]
 
 
@@ -119,8 +120,8 @@ def test_a_configuration_that_was_not_taken_is_undone(docker, trouble, sentence,
         assert docker.path.read_text() == old
         assert (stat.S_IMODE(docker.path.stat().st_mode), docker.path.stat().st_gid) == (0o640, 33)
     assert [call for call in docker.programs.calls if call.startswith("systemctl")][1:] == [
-        "systemctl reload docker"
-    ], "what is loaded must be the old one, too"
+        "systemctl reload-or-restart docker"
+    ], "what is loaded must be the old one, too, and a dockerd that has died of it is started"
 
 
 def test_an_undo_that_fails_says_that_a_human_is_needed_now(docker, monkeypatch):
@@ -128,13 +129,13 @@ def test_an_undo_that_fails_says_that_a_human_is_needed_now(docker, monkeypatch)
     docker.suffers("deaf")
     real, calls = docker_engine.put, []
 
-    def full_at_the_second(*arguments):
+    def full_from_the_second_on(*arguments):
         calls.append(arguments)
-        if len(calls) == 2:
+        if len(calls) > 1:
             raise OSError(28, "No space left on device")
         real(*arguments)
 
-    monkeypatch.setattr(docker_engine, "put", full_at_the_second)
+    monkeypatch.setattr(docker_engine, "put", full_from_the_second_on)
     error = docker_engine.main(docker.task(NEW))["error"]
     assert (
         "could not be put back: [Errno 28] No space left on device. It has to be repaired by hand, now."
@@ -154,25 +155,123 @@ def test_a_full_disk_is_what_the_operator_is_told(docker, monkeypatch):
 def test_a_reload_alone_checks_the_file_that_is_there_first(docker):
     docker.write(NEW)
     docker.suffers("refuses")
-    assert "unknown key: x" in docker_engine.main(docker.task(None))["error"]
+    assert "unknown key: x" in docker_engine.main(docker.task(None, file=None))["error"]
     assert not any(call.startswith("systemctl") for call in docker.programs.calls)
 
 
 def test_a_reload_alone_writes_nothing(docker):
     docker.write(NEW)
     before = docker.path.stat()
-    assert docker_engine.main(docker.task(None)) == {}
+    assert docker_engine.main(docker.task(None, file=None)) == {}
     assert docker.path.stat() == before
     assert not docker.backup.exists()
 
 
-@pytest.mark.parametrize("text", [OLD, ""], ids=["a file stays", "no file stays"])
-def test_a_runtime_is_taken_out_and_read_back(docker, text):
+@pytest.mark.parametrize("text", [OLD, "", None], ids=["a file", "an empty file", "no file"])
+def test_a_runtime_goes_though_the_file_that_stays_names_none(docker, text):
+    """A reload keeps what is loaded where the file names no runtimes; so it is told that there are none."""
     docker.write(NEW)
     assert docker_engine.main(docker.task(NEW)) == {}
     assert docker_engine.main(docker.task(text, None)) == {}
     assert "nvidia" not in docker.loaded
-    assert docker.path.exists() is bool(text)
+    assert (docker.path.read_text() if docker.path.exists() else None) == text
+    assert docker.reloaded[-1] == {**json.loads(text or "{}"), "runtimes": {}}, "every other key as it stays"
+
+
+def test_a_runtime_that_is_only_loaded_goes_and_its_file_stays_as_it_was(docker):
+    docker.write(NEW)
+    docker_engine.main(docker.task(NEW))
+    docker.write(OLD)
+    assert docker_engine.main(docker.task(None, None, file=None)) == {}
+    assert "nvidia" not in docker.loaded
+    assert docker.path.read_text() == OLD
+
+
+@pytest.mark.parametrize("old", [OLD, "", None], ids=["a file", "an empty file", "no file"])
+def test_what_was_loaded_of_a_configuration_that_is_undone_is_not_loaded_any_more(docker, monkeypatch, old):
+    if old is not None:
+        docker.write(old)
+    real = docker_engine.reload
+
+    def loads_and_fails(name, path, verb):
+        real(name, path, verb)
+        if verb == "reload":
+            assert "nvidia" in docker.loaded
+            raise docker_engine.Fault("it answered something else")
+
+    monkeypatch.setattr(docker_engine, "reload", loads_and_fails)
+    answer = docker_engine.main(docker.task(NEW))
+    assert "is back and loaded" in answer["error"]
+    assert (docker.path.read_text() if docker.path.exists() else None) == old
+    assert docker.loaded == {"runc": {"path": "runc"}}
+
+
+def test_an_undo_that_dockerd_does_not_take_says_so(docker):
+    docker.write(OLD)
+    docker.suffers("dies")
+    error = docker_engine.main(docker.task(NEW))["error"]
+    assert "is back, but not loaded: dockerd was reloaded, and does not answer any more" in error
+
+
+def test_a_kill_between_load_and_last_write_leaves_a_whole_file_and_the_next_run_ends_the_work(
+    docker, monkeypatch
+):
+    docker.write(NEW)
+    docker_engine.main(docker.task(NEW))
+    puts = []
+
+    def killed_at_the_second(path, content, state):
+        puts.append(path)
+        if len(puts) == 2:
+            raise KeyboardInterrupt
+        real(path, content, state)
+
+    real = docker_engine.put
+    monkeypatch.setattr(docker_engine, "put", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        docker_engine.main(docker.task(OLD, None))
+    left = docker.path.read_text()
+    assert json.loads(left) == {**json.loads(OLD), "runtimes": {}}
+    monkeypatch.setattr(docker_engine, "put", real)
+    second = daemon_json.without_runtime(left, "nvidia", OLD)
+    assert docker_engine.main(docker.task(second, None)) == {}
+    assert docker.path.read_text() == OLD
+    assert "nvidia" not in docker.loaded
+
+
+# Files as owners have them, one of each kind; an empty one and none are kinds too.
+FORMER = {"path": "nvidia-container-runtime", "runtimeArgs": []}
+OWNERS = {
+    "no file": None,
+    "empty": "",
+    "an empty object": "{ }\n",
+    "no runtimes": '{\n\t"log-opts": {"max-size": "10m"},\n\t"storage-driver": "overlay2"\n}',
+    "windows lines": '{\r\n    "mtu": 1450\r\n}\r\n',
+    "empty runtimes": '{"runtimes": {}, "debug": true}',
+    "another runtime": '{"runtimes": {"kata": {"path": "/k"}}, "features": {"cdi": true}}',
+    "a runtime of our name": json.dumps(
+        {"runtimes": {"nvidia": FORMER}, "default-runtime": "nvidia"}, indent=3
+    ),
+    "ours and another": json.dumps({"runtimes": {"nvidia": FORMER, "kata": {"path": "/k"}}}),
+    "one by its type": '{"runtimes": {"nvidia": {"runtimeType": "io.containerd.runc.v2", "options": {}}}}',
+    "odd spellings": '{"labels": ["ort=M\\u00fcnchen"], "x": 12345678901234567890, "shutdown-timeout": 1e1}',
+}
+
+
+@pytest.mark.parametrize("owners", OWNERS.values(), ids=OWNERS)
+def test_in_and_out_again_file_and_runtimes_are_as_they_were(docker, owners):
+    if owners is not None:
+        docker.write(owners, mode=0o640, owner=(0, 33))
+    docker.loads()
+    loaded = docker.loaded
+    ours = daemon_json.with_runtime(owners or "", "nvidia", "/shim")
+    assert docker_engine.main(docker.task(ours)) == {}
+    assert docker.loaded["nvidia"] == {"path": "/shim"}
+    back = daemon_json.without_runtime(ours, "nvidia", owners)
+    path = daemon_json.runtime_path(loaded.get("nvidia"))
+    assert docker_engine.main(docker.task(back, path)) == {}
+    assert (docker.path.read_bytes().decode() if docker.path.exists() else None) == owners
+    assert docker.loaded == loaded
 
 
 @pytest.mark.parametrize("trouble", ["dies", "null", "deaf"])

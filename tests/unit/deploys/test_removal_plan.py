@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from deploys.model import paths
 from deploys.model.applied import Before
+from deploys.model.changes import FileRemoval
 from deploys.model.plan import Refusal
 from deploys.model.removal_plan import RemovalPlan, removal_plan
 from deploys.model.versions import TOOLKIT_PACKAGES
@@ -18,6 +18,9 @@ from tests.deploys.simulated_host import CONVERGED, SETTINGS, SOURCES, converged
 if TYPE_CHECKING:
     from deploys.model.changes import EngineChange
     from deploys.model.snapshot import HostSnapshot
+
+
+PASSING = '{"runtimes": {}}'
 
 
 def engine(host: HostSnapshot) -> EngineChange | Refusal | None:
@@ -41,17 +44,43 @@ def converged_from(daemon_json: str) -> HostSnapshot:
             '{"runtimes": {"nvidia": {"path": "nvidia-container-runtime", "args": []}}}',
             "nvidia-container-runtime",
         ),
+        ('{"runtimes": {"nvidia": {"runtimeType": "io.containerd.x.v1"}}}', "io.containerd.x.v1"),
         ("{}", None),
+        ("", None),
     ],
 )
 def test_taking_the_runtime_out_puts_daemon_json_back_as_it_was(theirs, path):
     change = engine(converged_from(theirs))
-    assert json.loads(change.file.text) == json.loads(theirs)
+    assert change.file.text == theirs
     assert (change.runtime, change.runtime_path) == ("nvidia", path)
 
 
 def test_taking_the_runtime_out_of_a_file_that_was_not_there_before_takes_the_file_away():
-    assert engine(CONVERGED).file.text == "", "docker_engine's word for no file"
+    assert isinstance(engine(CONVERGED).file, FileRemoval)
+
+
+def test_a_removal_that_was_killed_while_docker_loaded_is_ended_by_the_next():
+    """Docker was given a file that names its runtimes, none, and its own file had not come back yet."""
+    left = [
+        without("engine", "runtimes", "nvidia"),
+        at("files", paths.DAEMON_JSON, value=file_record(PASSING)),
+    ]
+    assert isinstance(engine(drifted(CONVERGED, *left)).file, FileRemoval)
+    left[1] = at("files", paths.DAEMON_JSON, value=file_record('{"runtimes": {}, "debug": true}'))
+    assert engine(drifted(converged_from('{"debug":true}'), *left)).file.text == '{"debug":true}'
+
+
+def test_a_daemon_json_that_is_no_text_any_more_is_not_taken_for_none():
+    utf16 = at("files", paths.DAEMON_JSON, "text", value=None)
+    refusal = engine(drifted(CONVERGED, utf16))
+    assert isinstance(refusal, Refusal)
+    assert "not UTF-8" in str(refusal)
+
+
+def test_our_runtime_as_the_default_one_is_no_hindrance_where_it_had_the_name_before():
+    theirs = '{"default-runtime": "nvidia", "runtimes": {"nvidia": {"path": "nvidia-container-runtime"}}}'
+    host = drifted(converged_from(theirs), at("engine", "default_runtime", value="nvidia"))
+    assert engine(host).file.text == theirs
 
 
 def test_a_runtime_that_is_only_loaded_is_taken_out_by_a_reload():
@@ -81,6 +110,12 @@ def test_a_runtime_is_taken_out_though_no_run_came_to_recording_it():
     [
         (at("files", paths.DAEMON_JSON, value=file_record("{,}")), "it is not JSON: "),
         (at("engine", "default_runtime", value="nvidia"), "nvidia is Docker's default runtime"),
+        (
+            at(
+                "files", paths.DAEMON_JSON, value=file_record('{"default-runtime": "nvidia", "runtimes": {}}')
+            ),
+            '"default-runtime": "runc"',
+        ),
     ],
 )
 def test_what_stands_against_taking_the_runtime_out_is_a_refusal_of_this_host(drift, sentence):
