@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from deploys.model import daemon_json, paths
 from deploys.model.applied import Applied, Before
 from deploys.model.drivers import unsupported
+from deploys.model.managed_files import daemon_json_file
 from deploys.model.plan import Refusal
 from deploys.model.toolkit_config import rules_of_its_own, runtimes_of
 
@@ -31,7 +32,8 @@ def refusals(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
         _system(snapshot),
         _architecture(settings, snapshot),
         _docker(snapshot),
-        _daemon_json(settings, snapshot),
+        _daemon_json(snapshot),
+        _default_runtime(settings, snapshot),
         _toolkit_config(snapshot),
         _before(snapshot),
         _containers(snapshot),
@@ -112,7 +114,7 @@ def _docker(snapshot: HostSnapshot) -> Refusal | None:
     return None
 
 
-def _daemon_json(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
+def _daemon_json(snapshot: HostSnapshot) -> Refusal | None:
     there = snapshot.files.get(paths.DAEMON_JSON)
     if there is None:
         return None
@@ -122,10 +124,26 @@ def _daemon_json(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
     if there.text is None:
         return Refusal(f"{paths.DAEMON_JSON} is not UTF-8 text", remedy)
     try:
-        daemon_json.with_runtime(there.text, settings.runtime_name, paths.SHIM)
+        daemon_json.parse(there.text)
     except daemon_json.DaemonJsonError as error:
         return Refusal(f"{paths.DAEMON_JSON}: {error}", remedy)
     return None
+
+
+def _default_runtime(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
+    if _daemon_json(snapshot) is not None or _before(snapshot) is not None:
+        return None  # What would be loaded is not known.
+    lost = daemon_json.lost_default(
+        daemon_json_file(settings, snapshot).text, snapshot.engine.default_runtime
+    )
+    if lost is None:
+        return None
+    return Refusal(
+        f"Docker's default runtime is {lost}, and {paths.DAEMON_JSON} would not name it: dockerd would not "
+        "find it any more after a reload, of which Docker 20.10 dies",
+        'Name it under "runtimes" there, also where dockerd\'s command line has it, or make runc the default '
+        "runtime; then 'systemctl reload docker', and run again.",
+    )
 
 
 def _toolkit_config(snapshot: HostSnapshot) -> Refusal | None:

@@ -52,6 +52,16 @@ REFUSALS: dict[str, tuple[Drift, str]] = {
         at("files", paths.DAEMON_JSON, value={**file_record(""), "text": None}),
         "/etc/docker/daemon.json is not UTF-8 text",
     ),
+    "a default runtime of dockerd's command line": (
+        lambda record: record["engine"].update(
+            default_runtime="kata", runtimes={"kata": "/k", **record["engine"]["runtimes"]}
+        ),
+        "Docker's default runtime is kata, and /etc/docker/daemon.json would not name it",
+    ),
+    "a default runtime that the file says and dockerd has not loaded": (
+        at("files", paths.DAEMON_JSON, value=file_record('{"default-runtime": "kata"}')),
+        "Docker's default runtime is kata",
+    ),
     "no driver": (at("driver", "version", value=None), "no NVIDIA driver is loaded"),
     "no gpu": (at("gpus", value=[]), f"the NVIDIA driver {DRIVER} is loaded, but it has no GPU"),
     "no libcuda": (at("driver", "libraries", value=[]), f"knows no libcuda.so.{DRIVER}"),
@@ -72,6 +82,23 @@ def test_a_refusal_stands_alone_and_says_what_to_do(case):
     assert sentence in text
     assert re.fullmatch(r"[^.].*[^.]\. [A-Z].*\.", text, re.DOTALL), "what is wrong, and what to do"
     assert "None" not in text
+
+
+def test_a_default_runtime_that_the_file_names_refuses_nothing():
+    ours = at("engine", "default_runtime", value="nvidia")
+    assert site_plan(SETTINGS, drifted(CONVERGED, ours), SOURCES) == NOTHING
+    text = '{"default-runtime": "kata", "runtimes": {"kata": {"path": "/k"}}}'
+    theirs = [
+        at("engine", "default_runtime", value="kata"),
+        at("files", paths.DAEMON_JSON, value=file_record(text)),
+    ]
+    assert site_plan(SETTINGS, drifted(BLANK, *theirs), SOURCES).refusals == ()
+
+
+def test_a_name_that_is_given_up_while_it_is_docker_s_default_runtime_is_refused():
+    ours = at("engine", "default_runtime", value="nvidia")
+    made = site_plan(settings(runtime_name="gv"), drifted(CONVERGED, ours), SOURCES)
+    assert "Docker's default runtime is nvidia" in str(made.refusals[0])
 
 
 def test_all_refusals_are_told_at_once():
