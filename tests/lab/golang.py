@@ -1,10 +1,11 @@
 """Real programs built from their Go modules."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from .cache import Cache, Part
-from .commands import run_logged
+from .commands import output_of, run_logged
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def go_part(name: str, program: GoProgram) -> Part:
             "CGO_ENABLED": str(int(program.cgo)),
             "GOBIN": str(into),
             "GOCACHE": str(cache.directory / "go" / "build"),
-            "GOMODCACHE": str(cache.directory / "go" / "mod"),
+            "GOMODCACHE": str(_module_cache(cache)),
             "GOFLAGS": "-mod=mod",
             "GOGC": "400",  # the compiler collects less often: a tenth less time for some hundred MB more
             "TMPDIR": str(temporary),
@@ -49,3 +50,14 @@ def go_part(name: str, program: GoProgram) -> Part:
         temporary.rmdir()
 
     return Part(name, repr(program), build)
+
+
+def module_source(cache: Cache, module: str, version: str) -> Path:
+    """Where the source of a module lies; it is downloaded where it is not there."""
+    cached = f"GOMODCACHE={_module_cache(cache)}"
+    argv = ["env", cached, "go", "mod", "download", "-json", f"{module}@{version}"]
+    return Path(json.loads(output_of(argv, what=f"downloading {module} {version}"))["Dir"])
+
+
+def _module_cache(cache: Cache) -> Path:
+    return cache.directory / "go" / "mod"

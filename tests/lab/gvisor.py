@@ -14,7 +14,7 @@ from .commands import output_of, run_logged
 from .debian import download_packages, unpack_package
 from .errors import LabError
 from .golang import GoProgram, go_part
-from .versions import GvisorRelease
+from .versions import GVISOR_MODULE, GvisorRelease
 
 ARCHITECTURE = "x86_64"
 TARBALL = "gvisor.tar.bz2"
@@ -53,7 +53,7 @@ def gvisor_release(release: GvisorRelease) -> Part:
 def _runsc(release: GvisorRelease) -> Part:
     if release.module_version:
         return go_part(
-            f"runsc-{release.date}", GoProgram(("gvisor.dev/gvisor/runsc",), release.module_version)
+            f"runsc-{release.date}", GoProgram((f"{GVISOR_MODULE}/runsc",), release.module_version)
         )
     if release.debian_suite:
         return _runsc_of_debian(release.date, release.debian_suite)

@@ -13,7 +13,14 @@ from .commands import run_logged
 from .golang import GoProgram, go_part
 from .machine import debian_mirror
 from .trees import remove_tree
-from .versions import CONTAINERD_VERSION, DOCKER_VERSION, HOST_SUITE, RUNC_VERSION
+from .versions import (
+    CONTAINERD_MODULE,
+    CURRENT_ENGINE,
+    DOCKERD_MODULE,
+    HOST_SUITE,
+    RUNC_MODULE,
+    EngineVersions,
+)
 
 BASE_PACKAGES = (
     "bzip2",
@@ -112,9 +119,6 @@ def _debian(name: str, suite: str, packages: tuple[str, ...], configure: str) ->
     return Part(name, " ".join([suite, *packages, configure]), build)
 
 
-_MOBY = "github.com/moby/moby/v2/cmd"
-_CONTAINERD = "github.com/containerd/containerd/v2/cmd"
-
 # Where Debian's packages put the program that each one takes the place of: their unit files stay.
 _CURRENT_ENGINE = {
     "dockerd": "usr/sbin/dockerd",
@@ -125,17 +129,18 @@ _CURRENT_ENGINE = {
 }
 
 
-def current_engine() -> Part:
+def current_engine(versions: EngineVersions = CURRENT_ENGINE) -> Part:
     """Layer: the current dockerd, containerd and runc, from source, under Debian's client and units."""
-    containerd = tuple(f"{_CONTAINERD}/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr"))
+    containerd = ("containerd", "containerd-shim-runc-v2", "ctr")
     programs = (
-        go_part("dockerd", GoProgram((f"{_MOBY}/dockerd",), DOCKER_VERSION)),
-        go_part("containerd", GoProgram(containerd, CONTAINERD_VERSION)),
+        go_part("dockerd", GoProgram((f"{DOCKERD_MODULE}/cmd/dockerd",), versions.dockerd)),
+        go_part(
+            "containerd",
+            GoProgram(tuple(f"{CONTAINERD_MODULE}/cmd/{name}" for name in containerd), versions.containerd),
+        ),
         # seccomp needs libseccomp, which is C; Debian 12's runc is too old for this dockerd (namespace
         # {"time" ""} does not exist).
-        go_part(
-            "runc", GoProgram(("github.com/opencontainers/runc",), RUNC_VERSION, cgo=True, tags="seccomp")
-        ),
+        go_part("runc", GoProgram((RUNC_MODULE,), versions.runc, cgo=True, tags="seccomp")),
     )
 
     def build(cache: Cache, into: Path) -> None:

@@ -197,14 +197,14 @@ class Lab:
         *,
         newest_only: bool = False,
     ) -> MirrorContents:
-        """The default versions, those served so far, and these; in the order of versions.py."""
+        """The default versions, those of versions.py that are served so far, and these; the oldest first."""
         served = self._mirror_server.served()
         first = -1 if newest_only else 0
         default_toolkits = [one for one in TOOLKIT_VERSIONS if one.by_default][first:]
         default_releases = [one for one in GVISOR_RELEASES if one.by_default][first:]
         return MirrorContents(
-            tuple(one for one in TOOLKIT_VERSIONS if one in (*default_toolkits, *toolkits, *served.toolkits)),
-            tuple(one for one in GVISOR_RELEASES if one in (*default_releases, *releases, *served.releases)),
+            tuple(sorted({*default_toolkits, *toolkits, *served.toolkits}, key=lambda one: one.number)),
+            tuple(sorted({*default_releases, *releases, *served.releases}, key=lambda one: one.date)),
             official=os.environ.get("LAB_PARTS") == "official",
         )
 

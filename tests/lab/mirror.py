@@ -216,7 +216,7 @@ class MirrorServer:
                 continue
 
     def served(self) -> MirrorContents:
-        """What the tree that is served holds; read from the tree itself."""
+        """What the tree that is served holds of versions.py's; read from the tree itself."""
         dates = {place.name for place in (self.link / GVISOR).glob("*")}
         debs = {deb.name for deb in (self.link / _DEBS).glob("*.deb")}
         return MirrorContents(
@@ -228,16 +228,16 @@ class MirrorServer:
 
     def description(self) -> dict[str, object]:
         """For an inventory: addresses, the key's file, what is there."""
-        contents = self.served()
+        dates = sorted(place.name for place in (self.link / GVISOR).glob("*"))
+        versions = {deb.name.split("_")[1] for deb in (self.link / _DEBS).glob("*.deb")}
         return {
             "gvisor_url": f"{self.url}/{GVISOR}",
             "toolkit_repository_url": f"{self.url}/{TOOLKIT_REPOSITORY}",
             "toolkit_key": str(self.cache.path(signing_key()) / PUBLIC_KEY),
             "gvisor_releases": {
-                release.date: {ARCHITECTURE: sha512_of(self.link / GVISOR / release.date / ARCHITECTURE)}
-                for release in contents.releases
+                date: {ARCHITECTURE: sha512_of(self.link / GVISOR / date / ARCHITECTURE)} for date in dates
             },
-            "toolkit_versions": [toolkit.package_version for toolkit in contents.toolkits],
+            "toolkit_versions": sorted(versions),
         }
 
     def _argv(self) -> list[str]:

@@ -12,13 +12,13 @@ from pathlib import Path
 from .cache import Cache, Part
 from .commands import run_logged
 from .golang import GoProgram, go_part
-from .versions import ToolkitVersion
+from .versions import TOOLKIT_MODULE, ToolkitVersion
 
 SOURCES = Path(__file__).parent / "toolkit"
 LIBRARY_DIRECTORY = "usr/lib/x86_64-linux-gnu"
 # This file is part of the recipe: it says which file goes where.
 _RECIPE = Path(__file__).read_text()
-_COMMANDS = "github.com/NVIDIA/nvidia-container-toolkit/cmd"
+_COMMANDS = f"{TOOLKIT_MODULE}/cmd"
 _BASE_PROGRAMS = ("nvidia-container-runtime", "nvidia-ctk", "nvidia-cdi-hook")
 _HOOK = "nvidia-container-runtime-hook"
 

@@ -35,6 +35,15 @@ class GvisorRelease:
     by_default: bool = False
 
 
+@dataclass(frozen=True)
+class EngineVersions:
+    """A container engine's programs, by the versions of their modules."""
+
+    dockerd: str
+    containerd: str
+    runc: str
+
+
 TOOLKIT_VERSIONS = (
     ToolkitVersion("1.17.8", by_default=True),
     ToolkitVersion("1.18.2"),
@@ -53,10 +62,16 @@ GVISOR_RELEASES = (
     GvisorRelease("20260905", "v0.0.0-20260905035102-160fafc42237", by_default=True),
 )
 
-# The current engine: what a host gets in place of Debian 12's Docker 20.10. They were tried together.
-DOCKER_VERSION = "v2.0.0-beta.24"
-CONTAINERD_VERSION = "v2.4.2"
-RUNC_VERSION = "v1.5.2"
+# The modules that the programs are built from.
+TOOLKIT_MODULE = "github.com/NVIDIA/nvidia-container-toolkit"
+GVISOR_MODULE = "gvisor.dev/gvisor"
+DOCKERD_MODULE = "github.com/moby/moby/v2"
+CONTAINERD_MODULE = "github.com/containerd/containerd/v2"
+RUNC_MODULE = "github.com/opencontainers/runc"
+
+
+# What a host with the current engine gets in place of Debian 12's Docker 20.10. They were tried together.
+CURRENT_ENGINE = EngineVersions(dockerd="v2.0.0-beta.24", containerd="v2.4.2", runc="v1.5.2")
 
 # A version that every runsc above lists in `nvproxy list-supported-drivers`.
 DRIVER_VERSION = "570.124.06"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from deploys.model.device_specs import CONTROL_NODES
 from tests.lab import Engine, HostDefinition
@@ -12,6 +12,8 @@ from tests.lab.versions import DRIVER_VERSION, GvisorRelease, ToolkitVersion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+Version = TypeVar("Version", ToolkitVersion, GvisorRelease)
 
 # Eight GPUs: csv mode treats the first two by rules of their own.
 # Index 1 is minor 6: to take one for the other shows.
@@ -162,6 +164,12 @@ class Cell:
         """The nodes that the container must see: by the minor, which is not the index."""
         gpus = (self.machine.pretend_gpus[index] for index in self.request.indices)
         return tuple(sorted([*CONTROL_NODES, *(f"/dev/nvidia{gpu.minor}" for gpu in gpus)]))
+
+
+def short(versions: Sequence[Version]) -> list[Version]:
+    """Of toolkits or releases, the oldest first: the default ones, and what is newer than all of those."""
+    newest = max(place for place, one in enumerate(versions) if one.by_default)
+    return [one for place, one in enumerate(versions) if one.by_default or place > newest]
 
 
 def cells(toolkits: Sequence[ToolkitVersion], releases: Sequence[GvisorRelease]) -> Iterator[Cell]:

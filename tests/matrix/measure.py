@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from deploys.model.applied import RuntimeProbe
-    from tests.lab.versions import GvisorRelease
+    from tests.lab.versions import GvisorRelease, ToolkitVersion
 
 # Two: the machine of the lab may have no more cores, and a container is start-up and little else.
 WORKERS = 2
@@ -31,6 +31,7 @@ GPUS_OPTION_HOOK = {
     "path": "/usr/bin/nvidia-container-runtime-hook",
     "args": ["nvidia-container-runtime-hook", "prestart"],
 }
+_LAUNCHERS = {Behind.WRAPPER: paths.LAUNCHER, Behind.ONE_LINE: ONE_LINE}
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ def measure(
     with _alone(lab):
         for machine in dict.fromkeys(cell.machine for cell in wanted):
             mine = [cell for cell in wanted if cell.machine == machine]
-            site = _site(lab, machine, wanted, debug=debug)
-            site.install_wrapper()
+            releases = list(dict.fromkeys(cell.release for cell in wanted))
+            toolkits = list(dict.fromkeys(cell.toolkit for cell in wanted))
+            site = site_on(lab, machine, releases, toolkits, debug=debug)
             for release in dict.fromkeys(cell.release for cell in mine):
                 probes[release] = site.install_release(release)
             kernel = site.snapshot().os.kernel
@@ -87,12 +89,20 @@ def _alone(lab: Lab) -> Iterator[None]:
         yield
 
 
-def _site(lab: Lab, machine: HostDefinition, wanted: Sequence[Cell], *, debug: bool) -> Site:
-    releases = list(dict.fromkeys(cell.release for cell in wanted))
-    toolkits = list(dict.fromkeys(cell.toolkit for cell in wanted))
+def site_on(
+    lab: Lab,
+    machine: HostDefinition,
+    releases: Sequence[GvisorRelease],
+    toolkits: Sequence[ToolkitVersion],
+    *,
+    debug: bool = False,
+) -> Site:
+    """A host that is up, with the wrapper on it, and a mirror that has these versions."""
     (host,) = lab.up([machine], releases=releases, toolkits=toolkits)
     mirror = json.loads(lab.inventory_file.read_text(encoding="utf-8"))["mirror"]
-    return Site(host, machine, mirror, debug)
+    site = Site(host, machine, mirror, debug)
+    site.install_wrapper()
+    return site
 
 
 def _measured(
@@ -100,7 +110,7 @@ def _measured(
 ) -> Iterator[Measured]:
     """The cells of the toolkit that is installed, one by one as they are measured."""
     runs = {run.id: run for run in _runs(wanted)}
-    for line in _answers(site.host, _groups(site, runs.values(), probes)):
+    for line in answers(site.host, sight.SCRIPT, _groups(site, runs.values(), probes)):
         run = runs[line["id"]]
         seen = Seen.of_answer(line, kernel)
         yield Measured(run.cell, run.behind, seen, faults(run.cell, seen))
@@ -131,26 +141,26 @@ def _groups(
                     "id": run.id,
                     "env": [f"NVIDIA_VISIBLE_DEVICES={value}" for value in run.cell.request.values],
                     "hooks": [GPUS_OPTION_HOOK] if run.cell.request.by_gpus_option else [],
-                    "config": config(run.cell.configured_mode, run.behind),
+                    "config": config(run.cell.configured_mode, _LAUNCHERS[run.behind]),
                 }
                 for run in mine
             ],
         }
 
 
-def config(mode: str, behind: Behind) -> str:
-    """The shim's config.toml, by the template of the deploys."""
+def config(mode: str, launcher: str) -> str:
+    """The shim's config.toml, by the template of the deploys; `launcher` is its only low-level runtime."""
     return render(
         "config.toml.j2",
         settings_hint="a cell of the matrix",
         mode=mode,
-        launcher=paths.LAUNCHER if behind is Behind.WRAPPER else ONE_LINE,
+        launcher=launcher,
         csv_dir=paths.CSV_DIR,
     )
 
 
-def _answers(host: Host, groups: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """What `containers_on_host` prints, line by line as it comes."""
+def answers(host: Host, script: str, groups: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What `containers_on_host` prints, line by line as it comes; `script` runs in each container."""
     task = {
         "rootfs": {
             "programs": ["sh", "ls", "cat", "dmesg"],
@@ -159,7 +169,7 @@ def _answers(host: Host, groups: Iterable[dict[str, Any]]) -> Iterator[dict[str,
             "directories": ["/dev", "/etc", "/proc", "/sys", "/tmp"],
             "files": {},
         },
-        "script": sight.SCRIPT,
+        "script": script,
         "end_line": sight.END_LINE,
         "workers": WORKERS,
         "groups": list(groups),

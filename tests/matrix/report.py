@@ -90,9 +90,8 @@ class Circumstances:
 
 def markdown(wanted: Sequence[Cell], measurement: Measurement, circumstances: Circumstances) -> str:
     """docs/compatibility.md."""
-    results = {(result.cell, result.behind): result for result in measurement.results}
+    results = _by_cell(measurement)
     real = [cell for cell in wanted if cell.absence is None]
-    letters = _letters(results[cell, behind].faults for behind in Behind for cell in real)
     head = _HEAD.format(
         date=circumstances.date,
         cores=circumstances.cores,
@@ -113,9 +112,17 @@ def markdown(wanted: Sequence[Cell], measurement: Measurement, circumstances: Ci
         requests="\n".join(f"- `{request.name}` asks for {request.words}" for request in REQUESTS),
         releases="\n".join(_release_row(cell, measurement) for cell in _one_of_each_release(real)),
     )
-    tables = [_table(mode, [cell for cell in wanted if cell.mode is mode], results, letters) for mode in Mode]
+    return "\n".join([head, tables(wanted, measurement)])
+
+
+def tables(wanted: Sequence[Cell], measurement: Measurement) -> str:
+    """A table for each mode, and what its letters mean. `wanted`: all toolkits with all releases."""
+    results = _by_cell(measurement)
+    real = [cell for cell in wanted if cell.absence is None]
+    letters = _letters(results[cell, behind].faults for behind in Behind for cell in real)
+    found = [_table(mode, [cell for cell in wanted if cell.mode is mode], results, letters) for mode in Mode]
     outcomes = "\n".join(f"- **{letter}**: {_told(faults)}" for faults, letter in letters.items())
-    return "\n".join([head, *tables, _LEGEND.format(outcomes=outcomes)])
+    return "\n".join([*found, _LEGEND.format(outcomes=outcomes)])
 
 
 def as_json(measurement: Measurement, circumstances: Circumstances) -> dict[str, Any]:
@@ -128,6 +135,10 @@ def as_json(measurement: Measurement, circumstances: Circumstances) -> dict[str,
         "runsc": {release.date: probe.model_dump() for release, probe in measurement.probes.items()},
         "cells": [_cell_as_json(result) for result in measurement.results],
     }
+
+
+def _by_cell(measurement: Measurement) -> dict[tuple[Cell, Behind], Measured]:
+    return {(result.cell, result.behind): result for result in measurement.results}
 
 
 def _cell_as_json(result: Measured) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import pytest
 
 from deploys.model.applied import RuntimeProbe
 from deploys.model.sight import END_LINE, Printed, Sight
-from tests.lab.versions import GVISOR_RELEASES, TOOLKIT_VERSIONS
-from tests.matrix.cells import ALL, IMAGE_ALL, LATER, ONE, Behind, Cell, Mode, cells
+from tests.lab.versions import GVISOR_RELEASES, TOOLKIT_VERSIONS, ToolkitVersion
+from tests.matrix.cells import ALL, IMAGE_ALL, LATER, ONE, Behind, Cell, Mode, cells, short
 from tests.matrix.judgement import Measured, Measurement, Seen, faults
 from tests.matrix.report import Circumstances, as_json, markdown
 
@@ -45,6 +45,14 @@ def test_jit_cdi_exists_from_1_18_on():
 def test_ids_above_one_exist_in_csv_before_1_19_only():
     later = [one for one in WHOLE if one.request is LATER]
     assert {one.toolkit.version for one in later if one.absence is None} == {"1.17.8", "1.18.2"}
+
+
+def test_the_short_form_has_the_default_versions_and_those_that_are_newer():
+    known = [ToolkitVersion("1.1.0", by_default=True), ToolkitVersion("1.2.0")]
+    default = ToolkitVersion("1.3.0", by_default=True)
+    newer = [ToolkitVersion("1.3.1"), ToolkitVersion("1.4.0")]
+    assert short([*known, default]) == [known[0], default]
+    assert short([*known, default, *newer]) == [known[0], default, *newer]
 
 
 def test_the_node_of_a_gpu_is_that_of_its_minor():

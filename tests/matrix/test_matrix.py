@@ -1,17 +1,17 @@
-"""The short form of the matrix: the oldest and the newest of what the lab has by default, every mode."""
+"""The short form of the matrix: what the lab has by default and what is newer, every mode."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.lab.versions import GVISOR_RELEASES, TOOLKIT_VERSIONS
-from tests.matrix.cells import HOOKS_RUN_SINCE, Behind, Mode, cells
+from tests.matrix.cells import HOOKS_RUN_SINCE, Behind, Mode, cells, short
 from tests.matrix.measure import measure
 
 pytestmark = pytest.mark.lab
 
-TOOLKITS = [toolkit for toolkit in TOOLKIT_VERSIONS if toolkit.by_default]
-RELEASES = [release for release in GVISOR_RELEASES if release.by_default]
+TOOLKITS = short(TOOLKIT_VERSIONS)
+RELEASES = short(GVISOR_RELEASES)
 CELLS = list(cells(TOOLKITS, RELEASES))
 
 
