@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 LAB := $(RUN) -m tests.lab
 
-.PHONY: demo demo-down test unit lint bench fuzz matrix docs venv clean help
+.PHONY: demo demo-down test unit lint bench fuzz matrix upstream docs venv clean help
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -40,6 +40,9 @@ docs: .venv/ready ## the pages that are made from the code
 
 matrix: .venv/ready ## every mode, toolkit and runsc, into docs/compatibility.md (7 minutes, where the lab is built)
 	$(RUN) -m tests.matrix
+
+upstream: .venv/ready ## what is newer than what is pinned, and what it changes (minutes for each; docs/upstream.md)
+	$(RUN) -m tests.upstream
 
 venv: .venv/ready ## pyinfra and what else the deploys need, into .venv
 
