@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pydantic_core import PydanticUndefined
 
 from deploys.model.settings import Settings
-from nvproxy_wrapper import catalogue
+from nvproxy_wrapper.judge import catalogue
 
 DOCS = Path(__file__).parent
 

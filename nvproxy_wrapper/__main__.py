@@ -2,6 +2,6 @@
 
 import sys
 
-from .admin import main
+from nvproxy_wrapper.admin.command import main
 
 sys.exit(main(sys.argv[1:]))

@@ -23,8 +23,8 @@ def load(modules: tuple[tuple[str, int, int, CodeType], ...], descriptor: int) -
     """Make imported modules of joined byte-code; the `main` of the last one.
 
     Args:
-        modules: of each, behind those that it imports and the package itself first, the name without the
-            package's, the size and the modification time in seconds of its source, and its code.
+        modules: of each, behind those that it imports and the packages that it is in, the path in the package
+            without .py, the size and the modification time in seconds of its source, and its code.
         descriptor: of the file that they are from. It is closed.
 
     Raises:
@@ -36,25 +36,26 @@ def load(modules: tuple[tuple[str, int, int, CodeType], ...], descriptor: int) -
     # The directory itself and not a link to it, which an upgrade may switch before the next module is needed.
     folder = posix.readlink(f"/proc/self/fd/{descriptor}").rpartition("/__pycache__/")[0]
     posix.close(descriptor)
-    for name, size, modified, _ in modules:
-        status = posix.stat(f"{folder}/{name}.py")
+    for path, size, modified, _ in modules:
+        status = posix.stat(f"{folder}/{path}.py")
         if (status.st_size, int(status.st_mtime)) != (size, modified):
-            raise ImportError(name)
+            raise ImportError(path)
     make_module, make_spec = type(sys), type(sys.__spec__)
-    package = None
-    for name, _, _, code in modules:
-        full_name = f"{PACKAGE}.{name}" if package else PACKAGE
-        module = make_module(full_name)
-        # `from . import x` goes by the spec; by __package__ alone it is deprecated.
-        module.__spec__ = make_spec(full_name, None)
-        module.__package__ = PACKAGE
-        sys.modules[full_name] = module
-        if package:
-            setattr(package, name, module)
-        else:
-            package = module
+    for path, _, _, code in modules:
+        room, _, last = path.rpartition("/")
+        package = f"{PACKAGE}.{room}".rstrip(".").replace("/", ".")
+        is_package = last == "__init__"
+        name = package if is_package else f"{package}.{last}"
+        module = make_module(name)
+        module.__spec__ = make_spec(name, None)
+        module.__package__ = package
+        if is_package:
             # For the modules that are not in here, and imported when they are needed.
-            module.__path__ = module.__spec__.submodule_search_locations = [folder]
+            module.__path__ = module.__spec__.submodule_search_locations = [f"{folder}/{room}".rstrip("/")]
+        sys.modules[name] = module
+        parent, _, own_name = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], own_name, module)
         exec(code, module.__dict__)  # noqa: S102 - as an import does
     main: Callable[..., int] = module.main
     return main

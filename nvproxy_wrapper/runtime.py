@@ -18,19 +18,20 @@ import posix
 import sys
 import time
 
-from . import decision_log, process_environment, settings_file, strict_json
-from .bundle import Bundle, has_trace
-from .command_line import CommandLine
-from .decision import Refusal, printable
-from .host_view import CreateView
-from .rewrite import decide, not_understood
-from .settings import DEFAULTS, SETTINGS_PATH, Settings, SettingsError
+from nvproxy_wrapper.host import decision_log, settings_file
+from nvproxy_wrapper.host.bundle import Bundle, has_trace
+from nvproxy_wrapper.host.views import CreateView
+from nvproxy_wrapper.judge import process_environment, strict_json
+from nvproxy_wrapper.judge.command_line import CommandLine
+from nvproxy_wrapper.judge.decision import Refusal, printable
+from nvproxy_wrapper.judge.rewrite import decide, not_understood
+from nvproxy_wrapper.judge.settings import DEFAULTS, SETTINGS_PATH, Settings, SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from .decision import Decision
+    from nvproxy_wrapper.judge.decision import Decision
 
 _MAX_SENTENCE = 4000
 _LOG_FLAGS = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC
@@ -125,9 +126,9 @@ def _decide(bundle: Bundle, settings: Settings, fault: SettingsError | None, cal
     decision = decided()
     if not decision.refusal or not decision.refusal.host_prep_may_help:
         return decision
-    from . import host_prep  # noqa: PLC0415 - `subprocess` costs more than all the rest, and few come here
+    from nvproxy_wrapper.host import preparation  # noqa: PLC0415 - `subprocess` costs more than all the rest, and few come here
 
-    failures = host_prep.run(settings.host_prep)
+    failures = preparation.run(settings.host_prep)
     decision = decided()
     if decision.refusal and failures:
         decision.refusal.message += f", also after host preparation ({'; '.join(failures)})"

@@ -251,7 +251,7 @@ def copy_of_the_package(to: Path, python: str = PYTHON) -> Path:
     """A copy of the wrapper's package that a test may break, compiled as on a host; its directory."""
     package = to / "nvproxy_wrapper"
     shutil.copytree(ROOT / "nvproxy_wrapper", package, ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run([python, "-I", package / "byte_code.py"], check=True)
+    subprocess.run([python, "-I", package / "admin/byte_code.py"], check=True)
     return to
 
 

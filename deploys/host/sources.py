@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def wrapper_package() -> WrapperPackage:
     """The wrapper's modules beside these deploys, read once a run."""
     root = Path(nvproxy_wrapper.__file__).parent
-    files = {f"{root.name}/{path.name}": path.read_text(encoding="utf-8") for path in root.glob("*.py")}
+    files = {
+        path.relative_to(root.parent).as_posix(): path.read_text(encoding="utf-8")
+        for path in root.rglob("*.py")
+    }
     lines = [
         tree_line(name, FILE_MODE, hashlib.sha256(text.encode()).hexdigest()) for name, text in files.items()
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 WRAPPER = "/opt/nvproxy-wrapper/current"
+PACKAGE = f"{WRAPPER}/nvproxy_wrapper"
 LAUNCHER = "/usr/local/bin/nvproxy-runsc"
 SETTINGS = "/etc/nvproxy-wrapper/settings.json"
 
@@ -12,8 +13,8 @@ SETTINGS = "/etc/nvproxy-wrapper/settings.json"
 BREAKAGES = {
     "the package is gone": (f"mv {WRAPPER} {WRAPPER}.away", f"mv {WRAPPER}.away {WRAPPER}", "nvproxy", True),
     "a module is gone": (
-        f"mv {WRAPPER}/nvproxy_wrapper/rewrite.py /root/ && rm -rf {WRAPPER}/nvproxy_wrapper/__pycache__",
-        f"mv /root/rewrite.py {WRAPPER}/nvproxy_wrapper/",
+        f"mv {PACKAGE}/judge/rewrite.py /root/ && find {PACKAGE} -name __pycache__ -prune -exec rm -r {{}} +",
+        f"mv /root/rewrite.py {PACKAGE}/judge/",
         "nvproxy",
         True,
     ),

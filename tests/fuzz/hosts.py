@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from nvproxy_wrapper.host_view import ProcDriverView
+from nvproxy_wrapper.host.views import ProcDriverView
 from tests.driver_tree import CAPTURED_HOST, SHUFFLED_HOST, TreeGpu, write_driver_tree
 
 if TYPE_CHECKING:
-    from nvproxy_wrapper.host_view import Gpu
+    from nvproxy_wrapper.host.views import Gpu
 
 
 class _ReadOnce(ProcDriverView):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import marshal
 from typing import TYPE_CHECKING, Any
 
-from nvproxy_wrapper.classify import CLASSES
+from nvproxy_wrapper.judge.classify import CLASSES
 from tests.fuzz.oci_schema import is_valid
 from tests.unit.wrapper.specs import judge
 

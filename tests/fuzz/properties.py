@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from nvproxy_wrapper import strict_json
+from nvproxy_wrapper.judge import strict_json
 from tests.fuzz.hosts import HOSTS
 from tests.fuzz.invariants import check
 from tests.specs.captured_specs import CAPTURED

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from nvproxy_wrapper import strict_json
+from nvproxy_wrapper.judge import strict_json
 from tests.fuzz import blind, smallest
 from tests.fuzz.go_flags import FlagError, Flags
 from tests.fuzz.json_model import Literal, read

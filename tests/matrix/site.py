@@ -93,7 +93,7 @@ class Site:
         directory = f"{paths.WRAPPER_DIR}/{package.directory_name}"
         for name, text in package.files.items():
             self.write(f"{directory}/{name}", text)
-        compiler = f"{directory}/nvproxy_wrapper/byte_code.py"
+        compiler = f"{directory}/nvproxy_wrapper/admin/byte_code.py"
         self.host.run(f"ln -sfn {directory} {paths.WRAPPER_CURRENT} && python3 -I {compiler}")
         self.write(paths.ADMIN_COMMAND, wrapper_files.admin_command(), 0o755)
         for path in _REMOTE.glob("*.py"):

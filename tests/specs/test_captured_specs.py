@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from nvproxy_wrapper import strict_json
-from nvproxy_wrapper.host_view import ProcDriverView
-from nvproxy_wrapper.rewrite import decide
-from nvproxy_wrapper.settings import parse_settings
+from nvproxy_wrapper.host.views import ProcDriverView
+from nvproxy_wrapper.judge import strict_json
+from nvproxy_wrapper.judge.rewrite import decide
+from nvproxy_wrapper.judge.settings import parse_settings
 from tests.driver_tree import CAPTURED_HOST, write_driver_tree
 from tests.specs.captured_specs import CAPTURED
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from deploys.host.remote.prelude import keep, replace_file, run, switch_link
 
-COMPILER = "nvproxy_wrapper/byte_code.py"
+COMPILER = "nvproxy_wrapper/admin/byte_code.py"
 
 
 def remove_others(directory: str, wanted: set[str]) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from nvproxy_wrapper import host_prep
-from nvproxy_wrapper.decision import Refusal
+from nvproxy_wrapper.host import preparation
+from nvproxy_wrapper.judge.decision import Refusal
 from tests.installed_wrapper import CAPTURED, InstalledWrapper, copy_of_the_package
 
 CSV = (CAPTURED / "1.20.0_csv_visible-0.json").read_bytes()
@@ -211,18 +211,18 @@ def wait_for_end(pid):
 
 
 def test_host_preparation_that_hangs_is_killed_with_its_children_and_refused(wrapper, monkeypatch):
-    monkeypatch.setattr(host_prep, "TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(preparation, "TIMEOUT_SECONDS", 1)
     pids = wrapper.home / "pids"
     hanging = ["/bin/sh", "-c", f"sleep 300 & echo $$ $! >{pids}; wait"]
     with pytest.raises(Refusal, match="took more than 1 s"):
-        host_prep.run([hanging, ["/bin/sh", "-c", "never reached"]])
+        preparation.run([hanging, ["/bin/sh", "-c", "never reached"]])
     for pid in pids.read_text().split():
         wait_for_end(int(pid))
 
 
 def test_a_daemon_that_host_preparation_leaves_behind_is_not_waited_for(wrapper):
     pid = wrapper.home / "pid"
-    assert host_prep.run([["/bin/sh", "-c", f"sleep 60 & echo $! >{pid}; echo warned >&2; exit 4"]]) == [
+    assert preparation.run([["/bin/sh", "-c", f"sleep 60 & echo $! >{pid}; echo warned >&2; exit 4"]]) == [
         f"/bin/sh -c sleep 60 & echo $! >{pid}; echo warned >&2; exit 4: exit status 4, warned"
     ]
     subprocess.run(["kill", pid.read_text().strip()], check=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from nvproxy_wrapper import strict_json
+from nvproxy_wrapper.judge import strict_json
 from tests.fuzz.json_model import Literal, read
 from tests.specs.captured_specs import CAPTURED
 

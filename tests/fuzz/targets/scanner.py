@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from nvproxy_wrapper.command_line import SPEC_READING_SUBCOMMANDS, CommandLine
+from nvproxy_wrapper.judge.command_line import SPEC_READING_SUBCOMMANDS, CommandLine
 from tests.fuzz.runsc_model import NEW_BOOLEAN, NEW_WITH_VALUE, Execution, execution
 
 # As dockerd and containerd's runc shim, containerd's runsc shim, and conmon call a runtime; with short ids

@@ -6,7 +6,7 @@ import json
 
 import fastjsonschema
 
-from nvproxy_wrapper.settings import DEFAULTS, Settings, SettingsError, parse_settings
+from nvproxy_wrapper.judge.settings import DEFAULTS, Settings, SettingsError, parse_settings
 from tests.fuzz.json_model import read
 
 LONGEST = 256

@@ -89,8 +89,8 @@ class TestPutFiles:
 
     def test_a_compiled_directory_holds_its_own_files_and_no_other(self, tmp_path):
         package = tmp_path / "wrapper" / "nvproxy_wrapper"
-        self.path = package / "byte_code.py"
-        package.mkdir(parents=True)
+        self.path = package / "admin" / "byte_code.py"
+        self.path.parent.mkdir(parents=True)
         (package / "byte_code.py~").write_text("an editor's")
         (package / "__pycache__").mkdir()
         (package / "__pycache__" / "gone.cpython-311.pyc").write_text("")
@@ -104,7 +104,7 @@ class TestPutFiles:
         assert (elsewhere / "theirs").exists()
 
     def test_a_package_that_does_not_compile_is_said_and_made_live_by_no_link(self, tmp_path):
-        self.path = tmp_path / "wrapper" / "nvproxy_wrapper" / "byte_code.py"
+        self.path = tmp_path / "wrapper" / "nvproxy_wrapper" / "admin" / "byte_code.py"
         link = tmp_path / "current"
         links = [{"path": str(link), "target": "wrapper"}]
         found = self.put("raise SystemExit('no space')", compile=[str(tmp_path / "wrapper")], links=links)

@@ -23,7 +23,7 @@ def test_the_launcher_quotes_what_the_inventory_says():
 
 
 def test_the_settings_file_is_the_one_that_the_wrapper_itself_accepts():
-    from nvproxy_wrapper import settings as wrappers_own  # noqa: PLC0415 - named apart from the deploys' settings
+    from nvproxy_wrapper.judge import settings as wrappers_own  # noqa: PLC0415 - named apart from the deploys' settings
 
     text = wrapper_settings(settings(runsc_args=["--debug"]), PROBE)
     read = wrappers_own.parse_settings(text.encode(), paths.WRAPPER_SETTINGS)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nvproxy_wrapper.host_view import ProcDriverView
+from nvproxy_wrapper.host.views import ProcDriverView
 from tests.driver_tree import CAPTURED_HOST, SHUFFLED_HOST, write_driver_tree
 
 

@@ -6,13 +6,13 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
-from nvproxy_wrapper.host_view import ProcDriverView
-from nvproxy_wrapper.rewrite import decide
-from nvproxy_wrapper.settings import parse_settings
+from nvproxy_wrapper.host.views import ProcDriverView
+from nvproxy_wrapper.judge.rewrite import decide
+from nvproxy_wrapper.judge.settings import parse_settings
 from tests.specs.captured_specs import FOLDER
 
 if TYPE_CHECKING:
-    from nvproxy_wrapper.decision import Decision
+    from nvproxy_wrapper.judge.decision import Decision
 
 CSV = "1.17.8_csv_visible-1"
 CSV_ALL = "1.20.0_csv_visible-all"

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from nvproxy_wrapper import admin
-from nvproxy_wrapper.classify import CLASSES
+from nvproxy_wrapper.admin import command
+from nvproxy_wrapper.judge.classify import CLASSES
 from tests.driver_tree import CAPTURED_HOST, write_driver_tree
 from tests.specs.captured_specs import FOLDER
 from tests.unit.wrapper.specs import CSV, JIT, PLAIN, captured
@@ -185,8 +185,8 @@ def test_the_installed_settings_are_trusted_as_far_as_at_create_time(
 ):
     path = settings()
     path.chmod(mode)
-    monkeypatch.setattr(admin, "SETTINGS_PATH", str(path))
-    assert admin.main(["explain", "--format", "json", str(spec(CSV))]) == status
+    monkeypatch.setattr(command, "SETTINGS_PATH", str(path))
+    assert command.main(["explain", "--format", "json", str(spec(CSV))]) == status
     refusal = json.loads(capsys.readouterr().out)["refusal"]
     assert refusal is None or (str(path) in refusal["message"] and "mode 0666" in refusal["message"])
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from nvproxy_wrapper import catalogue
+from nvproxy_wrapper.judge import catalogue
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -31,7 +31,7 @@ def test_every_rule_of_the_design_is_there_once():
 def test_every_rule_that_the_code_names_is_in_the_catalogue():
     ids = {rule.id for rule in catalogue.RULES}
     named = set()
-    for path in (ROOT / "nvproxy_wrapper").glob("*.py"):
+    for path in (ROOT / "nvproxy_wrapper").rglob("*.py"):
         text = path.read_text()
         named |= set(re.findall(r"Refusal\(\s*\"([a-z.]+)\"", text))
         named |= set(re.findall(r"\.act\(\s*\"([a-z.]+)\"", text))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nvproxy_wrapper.host_view import CreateView, ProcDriverView
+from nvproxy_wrapper.host.views import CreateView, ProcDriverView
 from tests.unit.wrapper.specs import JIT, PLAIN, captured, judge, node, rules_of
 
 BASE = [node("/dev/nvidiactl", 195, 255), node("/dev/nvidia-uvm", 511, 0), node("/dev/nvidia0")]

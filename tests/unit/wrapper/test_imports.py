@@ -15,14 +15,15 @@ JUDGE = """
 import sys
 before = set(sys.modules)
 sys.path.insert(0, sys.argv[1])
-from nvproxy_wrapper import host_view, rewrite, settings, strict_json
+from nvproxy_wrapper.host import views
+from nvproxy_wrapper.judge import rewrite, settings, strict_json
 made = []
 for path in sys.argv[2:]:
     with open(path, "rb") as file:
         spec = strict_json.loads(file.read())
     for hooks_run in (b"true", b"false"):
         chosen = settings.parse_settings(b'{"hooks_run":' + hooks_run + b"}", "x")
-        decision = rewrite.decide(spec, chosen, host_view.ProcDriverView("/nonexistent"))
+        decision = rewrite.decide(spec, chosen, views.ProcDriverView("/nonexistent"))
         made.append(strict_json.dumps(decision.spec))
 new = sorted(name for name in set(sys.modules) - before if not name.startswith("nvproxy_wrapper"))
 print(" ".join(new), flush=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nvproxy_wrapper.host_view import ProcDriverView
+from nvproxy_wrapper.host.views import ProcDriverView
 from tests.unit.wrapper.specs import LEGACY, asked_by_mounts, asking, captured, hook, judge, node
 
 CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"

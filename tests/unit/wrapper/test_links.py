@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nvproxy_wrapper.host_view import CreateView
-from nvproxy_wrapper.links import soname_by_name
+from nvproxy_wrapper.host.views import CreateView
+from nvproxy_wrapper.judge.rules.links import soname_by_name
 from tests.unit.wrapper.specs import PLAIN, captured, hook, judge, node
 
 DEB, FEDORA, ARM = "/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib/aarch64-linux-gnu"

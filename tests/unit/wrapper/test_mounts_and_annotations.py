@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
-from nvproxy_wrapper.host_view import CreateView
-from nvproxy_wrapper.rewrite import decide
-from nvproxy_wrapper.settings import DEFAULTS
+from nvproxy_wrapper.host.views import CreateView
+from nvproxy_wrapper.judge.rewrite import decide
+from nvproxy_wrapper.judge.settings import DEFAULTS
 from tests.unit.wrapper.specs import JIT, LEGACY, NO_DRIVER, PLAIN, asking, captured, judge, rules_of
 
 NVPROXY = "dev.gvisor.internal.nvproxy"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from nvproxy_wrapper import gpus
-from nvproxy_wrapper.host_view import ProcDriverView
+from nvproxy_wrapper.host.views import ProcDriverView
+from nvproxy_wrapper.judge import request as gpus
 from tests.driver_tree import TreeGpu, captured_uuid, write_driver_tree
 from tests.unit.wrapper.specs import CSV, CSV_ALL, JIT, asked_by_mounts, asking, captured, judge
 

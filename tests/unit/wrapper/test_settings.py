@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from nvproxy_wrapper.rewrite import decide
-from nvproxy_wrapper.settings import DEFAULTS, Settings, SettingsError, parse_settings
+from nvproxy_wrapper.judge.rewrite import decide
+from nvproxy_wrapper.judge.settings import DEFAULTS, Settings, SettingsError, parse_settings
 from tests.unit.wrapper.specs import JIT, NO_DRIVER, PLAIN, captured, judge
 
 WHERE = "/etc/nvproxy-wrapper/settings.json"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nvproxy_wrapper import strict_json
+from nvproxy_wrapper.judge import strict_json
 from tests.specs.captured_specs import CAPTURED
 
 EXAMPLES = int(os.environ.get("WRAPPER_EXAMPLES", "10000")) // 20
@@ -123,7 +123,7 @@ WITHOUT_C = """
 import sys
 sys.modules["_json"] = None
 sys.path.insert(0, sys.argv[1])
-from nvproxy_wrapper import strict_json
+from nvproxy_wrapper.judge import strict_json
 for line in sys.stdin.buffer:
     try:
         print(strict_json.dumps(strict_json.loads(line.rstrip(b"\\n"))).decode())
@@ -162,7 +162,7 @@ def test_without_the_c_scanner_the_answers_are_the_same():
 def test_where_nobody_has_imported_json_broken_input_is_refused_too():
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from nvproxy_wrapper import strict_json\n"
+        "from nvproxy_wrapper.judge import strict_json\n"
         "assert 'json' not in sys.modules\n"
         "try: strict_json.loads(b'{')\n"
         "except strict_json.JSONError: print('refused')"

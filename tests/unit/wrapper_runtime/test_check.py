@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nvproxy_wrapper import check
+from nvproxy_wrapper.admin import check
 from tests.installed_wrapper import PYTHON, InstalledWrapper, copy_of_the_package
 
 
@@ -103,7 +103,7 @@ def test_links_that_never_end_are_no_answer(chain):
     assert ("runsc", "cannot tell") in chain.wrong()
 
 
-@pytest.mark.parametrize("name", ["runtime.py", "decision.py"])
+@pytest.mark.parametrize("name", ["runtime.py", "judge/decision.py"])
 def test_a_module_of_another_user_is_not_sound(chain, name):
     os.chown(chain.home / "versions/nvproxy_wrapper" / name, 1234, 0)
     assert chain.wrong() == [("wrapper", "no")]

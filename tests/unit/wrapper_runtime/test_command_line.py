@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvproxy_wrapper.command_line import CommandLine
+from nvproxy_wrapper.judge.command_line import CommandLine
 
 DOCKER = "--root /run/docker/runtime-runc/moby --log /b/log.json --log-format json"
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nvproxy_wrapper.bundle import has_trace
-from nvproxy_wrapper.command_line import CommandLine
+from nvproxy_wrapper.host.bundle import has_trace
+from nvproxy_wrapper.judge.command_line import CommandLine
 from tests.installed_wrapper import SHELLS, render
 
 PLAIN = b'{"process":{"args":["sh","-c","a \\u0026\\u0026 b \\u003c c"]}}'

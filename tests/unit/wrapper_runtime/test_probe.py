@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nvproxy_wrapper import probe
+from nvproxy_wrapper.admin import probe
 
 ACTOR = r"""#!/bin/sh
 case "$*" in

@@ -230,9 +230,9 @@ def damaged(tmp_path, damage):
     "damage",
     [
         lambda package: package.rename(package.parent / "gone"),
-        lambda package: (package / "rewrite.py").unlink(),
-        lambda package: (package / "bundle.py").write_text("def ("),
-        lambda package: (package / "decision.py").write_text("x = 1"),
+        lambda package: (package / "judge/rewrite.py").unlink(),
+        lambda package: (package / "host/bundle.py").write_text("def ("),
+        lambda package: (package / "judge/decision.py").write_text("x = 1"),
     ],
     ids=["package gone", "a module gone", "a syntax error", "a name gone"],
 )
@@ -273,15 +273,16 @@ def cut_off(joined, _module):
 
 @pytest.mark.parametrize("change", [None, other_mtime, other_size, of_another_python, cut_off])
 def test_joined_byte_code_is_used_only_while_it_is_that_of_the_modules(tmp_path, change):
-    """The module that was joined is no Python any more, and nothing but its text says so."""
+    """No module is Python any more, and nothing but its text says so: what was not joined would be missed."""
     package = copy_of_the_package(tmp_path / "package")
-    module = package / "nvproxy_wrapper/rewrite.py"
+    module = package / "nvproxy_wrapper/judge/rewrite.py"
     cache = package / "nvproxy_wrapper/__pycache__"
     joined = next(path for path in cache.glob("joined.*") if path.suffix != ".pyc")
-    status = module.stat()
-    module.write_text("(" * status.st_size)
-    os.utime(module, ns=(status.st_atime_ns, status.st_mtime_ns))
-    for compiled in cache.glob("*.pyc"):
+    for source in package.rglob("*.py"):
+        status = source.stat()
+        source.write_text("(" * status.st_size)
+        os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
+    for compiled in package.rglob("*.pyc"):
         compiled.unlink()
     (tmp_path / "home").mkdir()
     wrapper = InstalledWrapper(tmp_path / "home", package=package)
@@ -319,7 +320,7 @@ def test_a_runsc_that_is_no_program_is_said_and_the_bundle_is_put_back(wrapper):
 
 def test_a_fault_of_the_wrapper_itself_is_said_with_its_place(tmp_path):
     def damage(package):
-        with (package / "rewrite.py").open("a") as file:
+        with (package / "judge/rewrite.py").open("a") as file:
             file.write("\n\ndef decide(*_, **__):\n    raise ZeroDivisionError('of all things')\n")
 
     wrapper = damaged(tmp_path, damage)
@@ -483,6 +484,5 @@ def test_the_way_of_a_gpu_container_imports_no_module_more(wrapper):
     )
     assert modules - own == set(start.stdout.split()) | EXTRA_MODULES
     assert "nvproxy_wrapper.runtime" in own
-    assert not own & {
-        f"nvproxy_wrapper.{name}" for name in ("host_prep", "probe", "check", "admin", "legacy", "links")
-    }
+    seldom = ("admin", "host.preparation", "judge.rules.legacy", "judge.rules.links")
+    assert not own & {f"nvproxy_wrapper.{name}" for name in seldom}

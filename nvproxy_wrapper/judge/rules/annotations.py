@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from .host_view import HostError
+from nvproxy_wrapper.host.views import HostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .host_view import ProcDriverView
-    from .rewrite import Draft
+    from nvproxy_wrapper.host.views import ProcDriverView
+    from nvproxy_wrapper.judge.rewrite import Draft
 
 NVPROXY = "dev.gvisor.internal.nvproxy"
 """What runsc reads from the spec and keeps for `start` (gVisor, runsc/specutils/nvidia.go)."""

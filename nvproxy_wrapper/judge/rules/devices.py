@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from . import gpus
-from .decision import Refusal
-from .settings import is_absolute_path
+from nvproxy_wrapper.judge import request as gpus
+from nvproxy_wrapper.judge.decision import Refusal
+from nvproxy_wrapper.judge.settings import is_absolute_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .rewrite import Draft
+    from nvproxy_wrapper.judge.rewrite import Draft
 
 CONTROL = "/dev/nvidiactl"
 UVM = "/dev/nvidia-uvm"

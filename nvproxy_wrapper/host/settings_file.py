@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import posix
 
-from . import trusted_file
-from .settings import SETTINGS_PATH, Settings, SettingsError, parse_settings
+from nvproxy_wrapper.host import trusted_file
+from nvproxy_wrapper.judge.settings import SETTINGS_PATH, Settings, SettingsError, parse_settings
 
 MAX_BYTES = 1 << 20
 

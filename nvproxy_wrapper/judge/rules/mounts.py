@@ -6,8 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .host_view import ProcDriverView
-    from .rewrite import Draft
+    from nvproxy_wrapper.host.views import ProcDriverView
+    from nvproxy_wrapper.judge.rewrite import Draft
 
 # internal/discover/ipc.go of the toolkit; a driver root may stand before them.
 _SOCKET_FOLDERS = ("/run/nvidia-persistenced/", "/run/nvidia-fabricmanager/", "/tmp/nvidia-mps/")  # noqa: S108 - a name

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from .decision import Refusal
-from .host_view import HostError
+from nvproxy_wrapper.host.views import HostError
+from nvproxy_wrapper.judge.decision import Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Union
 
-    from .host_view import Gpu, ProcDriverView
+    from nvproxy_wrapper.host.views import Gpu, ProcDriverView
 
     Request = Union[str, list[str], None]
     """ "all", "none", the ids as they are written, or None: nothing is asked for."""

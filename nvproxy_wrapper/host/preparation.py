@@ -11,8 +11,8 @@ import signal
 import subprocess
 import time
 
-from .decision import Refusal
-from .host_view import PROGRAM_PATH
+from nvproxy_wrapper.host.views import PROGRAM_PATH
+from nvproxy_wrapper.judge.decision import Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

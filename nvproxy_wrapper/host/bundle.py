@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import posix
 
-from . import trusted_file
-from .decision import Refusal
-from .strict_json import MAX_BYTES
+from nvproxy_wrapper.host import trusted_file
+from nvproxy_wrapper.judge.decision import Refusal
+from nvproxy_wrapper.judge.strict_json import MAX_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

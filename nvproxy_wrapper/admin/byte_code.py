@@ -1,7 +1,7 @@
 """Compile the package: each module by itself, and those of the create path once more into one file.
 
-`python3 -I nvproxy_wrapper/byte_code.py` does it for the directory that it lies in, and for the Python that
-runs it; the deploys run it after they put the package on a host. What it writes and when that is used:
+`python3 -I nvproxy_wrapper/admin/byte_code.py` does it for the package that it lies in, and for the Python
+that runs it; the deploys run it after they put the package on a host. What it writes and when that is used:
 `joined`.
 """
 
@@ -23,17 +23,20 @@ READER = "joined"
 ENTRY = "runtime"
 """The module that the launcher asks for `main`."""
 
+_INIT = "__init__"
+
 
 class Source:
     """One module's text as it is now.
 
     Attributes:
-        name: without the package's and without .py; `__init__` for the package.
+        name: its path in the package without .py: `runtime`, `judge/decision`, `judge/__init__` for a room.
         tree: what it says, without `from __future__`: as a flag that means the same, and imports nothing.
     """
 
     def __init__(self, folder: str, name: str) -> None:
         self.name = name
+        self._folder = folder
         self._path = f"{folder}/{name}.py"
         with open(self._path, encoding="utf-8") as file:
             self._status = os.fstat(file.fileno())
@@ -41,9 +44,14 @@ class Source:
         self.tree.body = [node for node in self.tree.body if getattr(node, "module", None) != "__future__"]
 
     def imports(self) -> list[str]:
-        """The modules of this package that it imports at its top."""
-        siblings = [node for node in self.tree.body if isinstance(node, ast.ImportFrom) and node.level == 1]
-        return [name for node in siblings for name in ([node.module] if node.module else _names(node))]
+        """The modules of this package that it imports at its top, and the rooms that they are in."""
+        found: list[str] = []
+        for node in self.tree.body:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                top, *parts = node.module.split(".")
+                if top == os.path.basename(self._folder):
+                    found += self._modules(parts, [alias.name for alias in node.names])
+        return found
 
     def code(self) -> CodeType:
         """Its byte-code, without docstrings."""
@@ -55,6 +63,15 @@ class Source:
         """What `joined.load` takes."""
         return self.name, self._status.st_size, int(self._status.st_mtime), self.code()
 
+    def _modules(self, parts: list[str], names: list[str]) -> list[str]:
+        """The modules that `from PACKAGE.PARTS import NAMES` loads, in the order in which it does."""
+        paths = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+        paths += ["/".join([*parts, name]) for name in names]
+        rooms = [f"{path}/{_INIT}" for path in paths]
+        return [
+            name for pair in zip(rooms, paths) for name in pair if os.path.exists(f"{self._folder}/{name}.py")
+        ]
+
 
 def write(folder: str) -> None:
     """Compile the package in `folder`.
@@ -63,7 +80,7 @@ def write(folder: str) -> None:
         OSError: a file cannot be read or written.
         SyntaxError: a module is not for this Python.
     """
-    sources = _with_imports(folder, ENTRY, {"__init__": Source(folder, "__init__")})
+    sources = _with_imports(folder, ENTRY, {_INIT: Source(folder, _INIT)})
     parts = (Source(folder, READER).code(), tuple(source.entry() for source in sources.values()))
     if not compileall.compile_dir(folder, quiet=1):
         raise SyntaxError(f"{folder} has a module that is not for Python {sys.version.split()[0]}")
@@ -84,9 +101,5 @@ def _with_imports(folder: str, name: str, found: dict[str, Source]) -> dict[str,
     return {**found, name: source}
 
 
-def _names(node: ast.ImportFrom) -> list[str]:
-    return [alias.name for alias in node.names]
-
-
 if __name__ == "__main__":
-    write(os.path.dirname(os.path.abspath(__file__)))
+    write(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

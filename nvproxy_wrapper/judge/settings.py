@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import strict_json
+from nvproxy_wrapper.judge import strict_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -29,16 +29,17 @@ without it the class is the one that is narrowed: csv.
 
 from __future__ import annotations
 
-from . import devices, gpus, hooks
-from .annotations import NVPROXY
-from .environment import VISIBLE_DEVICES, values
-from .mounts import is_bind
+from nvproxy_wrapper.judge import request as gpus
+from nvproxy_wrapper.judge.environment import VISIBLE_DEVICES, values
+from nvproxy_wrapper.judge.rules import devices, hooks
+from nvproxy_wrapper.judge.rules.annotations import NVPROXY
+from nvproxy_wrapper.judge.rules.mounts import is_bind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .gpus import Request
-    from .hooks import NvidiaHook
-    from .oci_spec import Parts
+    from nvproxy_wrapper.judge.oci_spec import Parts
+    from nvproxy_wrapper.judge.request import Request
+    from nvproxy_wrapper.judge.rules.hooks import NvidiaHook
 
 CLASSES = ("none", "legacy", "csv", "cdi", "jit-cdi", "device-plugin", "mixed")
 

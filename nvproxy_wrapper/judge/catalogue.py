@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from .settings import DEFAULTS, SETTINGS_PATH, allowed_values
+from nvproxy_wrapper.judge.settings import DEFAULTS, SETTINGS_PATH, allowed_values
 
 
 @dataclass(frozen=True)
@@ -295,7 +295,7 @@ refused; none where the settings themselves cannot be read, as they say where th
 def markdown() -> str:
     """The text of docs/wrapper.md."""
     lines = ["# What the wrapper does to a spec", "", PREAMBLE, ""]
-    lines += ["This page is made by `make docs` from `nvproxy_wrapper/catalogue.py`.", ""]
+    lines += ["This page is made by `make docs` from `nvproxy_wrapper/judge/catalogue.py`.", ""]
     for rule in RULES:
         lines += [f"## {rule.id}", "", rule.what, "", f"**Why:** {rule.why}", ""]
         lines += [f"**runsc:** {rule.runsc}. **Source:** {rule.source}.", ""]

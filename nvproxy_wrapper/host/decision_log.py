@@ -5,13 +5,13 @@ from __future__ import annotations
 import posix
 import time
 
-from . import strict_json
+from nvproxy_wrapper.judge import strict_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .decision import Decision
+    from nvproxy_wrapper.judge.decision import Decision
 
 _FLAGS = (
     posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC

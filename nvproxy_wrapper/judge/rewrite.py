@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from . import devices, environment, gpus, hooks, mounts
-from .annotations import drop_overrides, enable_nvproxy, host_has_gpus, is_pod_sandbox
-from .classify import Facts
-from .decision import Action, Decision, Refusal
-from .oci_spec import Parts
+from nvproxy_wrapper.judge import environment
+from nvproxy_wrapper.judge import request as gpus
+from nvproxy_wrapper.judge.classify import Facts
+from nvproxy_wrapper.judge.decision import Action, Decision, Refusal
+from nvproxy_wrapper.judge.oci_spec import Parts
+from nvproxy_wrapper.judge.rules import devices, hooks, mounts
+from nvproxy_wrapper.judge.rules.annotations import (
+    drop_overrides,
+    enable_nvproxy,
+    host_has_gpus,
+    is_pod_sandbox,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .hooks import NvidiaHook
-    from .host_view import ProcDriverView
-    from .settings import Settings, SettingsError
+    from nvproxy_wrapper.host.views import ProcDriverView
+    from nvproxy_wrapper.judge.rules.hooks import NvidiaHook
+    from nvproxy_wrapper.judge.settings import Settings, SettingsError
 
 
 class Draft(Parts):
@@ -145,7 +152,7 @@ def _refused(spec: dict[str, Any], facts: Facts | None, refusal: Refusal) -> Dec
 
 def _rewrite_plain_container(draft: Draft) -> None:
     if draft.facts.spec_class == "legacy":
-        from . import legacy  # noqa: PLC0415 - a file more is 0.2 ms more for every container that is not legacy
+        from nvproxy_wrapper.judge.rules import legacy  # noqa: PLC0415 - a file more is 0.2 ms more for every container that is not legacy
 
         legacy.one_value(draft)
         # In legacy mode every container has NVIDIA's hook, which must not hide others.
@@ -180,7 +187,7 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
         "legacy.mig" if facts.spec_class == "legacy" else "devices.scope",
     )
     if facts.spec_class == "legacy":
-        from . import legacy  # noqa: PLC0415 - see above
+        from nvproxy_wrapper.judge.rules import legacy  # noqa: PLC0415 - see above
 
         legacy.check_cli(draft)
         legacy.one_value(draft)
@@ -205,7 +212,7 @@ def _emulate_hooks(draft: Draft) -> None:
     runs = draft.settings.hooks_run
     if runs and not draft.settings.drop_update_ldcache:
         return
-    from . import links  # noqa: PLC0415 - see above
+    from nvproxy_wrapper.judge.rules import links  # noqa: PLC0415 - see above
 
     if runs:
         # A bind on a name that create-symlinks will make would make that hook fail: it cannot remove a mount

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .rewrite import Draft
+    from nvproxy_wrapper.judge.rewrite import Draft
 
 VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
 

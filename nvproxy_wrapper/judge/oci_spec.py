@@ -5,8 +5,8 @@ What is not looked at here stays as it is, known or unknown.
 
 from __future__ import annotations
 
-from . import strict_json
-from .decision import Refusal
+from nvproxy_wrapper.judge import strict_json
+from nvproxy_wrapper.judge.decision import Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from .settings import is_absolute_path
+from nvproxy_wrapper.judge.settings import is_absolute_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from .rewrite import Draft
-    from .settings import Settings
+    from nvproxy_wrapper.judge.rewrite import Draft
+    from nvproxy_wrapper.judge.settings import Settings
 
 LEGACY_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 """The prestart hook of legacy mode, now and up to 1.10 (toolkit, internal/modifier/hook_remover.go)."""

@@ -13,8 +13,8 @@ import re
 import stat
 import sys
 
-from .settings import SETTINGS_PATH, Settings, SettingsError
-from .settings_file import load_settings
+from nvproxy_wrapper.host.settings_file import load_settings
+from nvproxy_wrapper.judge.settings import SETTINGS_PATH, Settings, SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,17 +14,17 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from . import catalogue, strict_json
-from .decision import Refusal, printable
-from .host_view import ProcDriverView
-from .rewrite import decide, not_understood
-from .settings import DEFAULTS, SETTINGS_PATH, Settings, SettingsError, parse_settings
-from .settings_file import load_settings
+from nvproxy_wrapper.host.settings_file import load_settings
+from nvproxy_wrapper.host.views import ProcDriverView
+from nvproxy_wrapper.judge import catalogue, strict_json
+from nvproxy_wrapper.judge.decision import Refusal, printable
+from nvproxy_wrapper.judge.rewrite import decide, not_understood
+from nvproxy_wrapper.judge.settings import DEFAULTS, SETTINGS_PATH, Settings, SettingsError, parse_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .decision import Decision
+    from nvproxy_wrapper.judge.decision import Decision
 
 EXIT_REFUSED = 3
 
@@ -92,10 +92,10 @@ def _parser() -> argparse.ArgumentParser:
 def _run_elsewhere(command: str, arguments: Sequence[str]) -> int:
     # Imported where they are called: explain has to work where they cannot.
     if command == "probe":
-        from . import probe  # noqa: PLC0415
+        from nvproxy_wrapper.admin import probe  # noqa: PLC0415
 
         return probe.main(arguments)
-    from . import check  # noqa: PLC0415
+    from nvproxy_wrapper.admin import check  # noqa: PLC0415
 
     return check.main(arguments)
 
