@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 
-from nvproxy_wrapper.host.views import PROGRAM_PATH
+from nvproxy_wrapper.judge.host_view import PROGRAM_PATH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import signal
 import subprocess
 import time
 
-from nvproxy_wrapper.host.views import PROGRAM_PATH
 from nvproxy_wrapper.judge.decision import Refusal
+from nvproxy_wrapper.judge.host_view import PROGRAM_PATH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

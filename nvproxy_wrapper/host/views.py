@@ -1,21 +1,15 @@
-"""What the rules may look up on a host.
+"""The host as the rules see it.
 
 `ProcDriverView` reads the NVIDIA driver's own directory under /proc and nothing else: `explain` and `rewrite`
 use it, so that they give the same answer anywhere. `CreateView` also looks at nodes, mount sources and
-programs: for create time. Where a view does not look, its answer is None, "cannot tell", which is never taken
-for yes nor for no.
+programs: for create time.
 """
 
 from __future__ import annotations
 
 import posix
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
-
-PROGRAM_PATH: Final = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-"""Where programs are looked for, and the PATH that runsc is given: it looks nvidia-container-cli up there."""
+from nvproxy_wrapper.judge.host_view import PROGRAM_PATH, Gpu, HostError, HostView
 
 _MAX_INFORMATION_BYTES = 64 * 1024
 _MAX_ELF_TABLE_BYTES = 4 * 1024 * 1024
@@ -27,38 +21,11 @@ _S_IFREG = 0o100000
 _S_IFSOCK = 0o140000
 
 
-class Gpu:
-    """One GPU as the driver lists it.
-
-    Attributes:
-        index: its number for NVML and nvidia-smi: the place in PCI order among the GPUs that are not
-            excluded.
-        minor: the N of /dev/nvidiaN; not the index on many machines.
-        uuid: `GPU-` and 36 characters; "" where the driver does not know it yet.
-        pci: `domain:bus:device.function`.
-    """
-
-    __slots__ = ("index", "minor", "pci", "uuid")
-
-    def __init__(self, index: int, minor: int, uuid: str, pci: str) -> None:
-        self.index = index
-        self.minor = minor
-        self.uuid = uuid
-        self.pci = pci
-
-
-class HostError(Exception):
-    """The driver's directory is missing or not as expected; the message says what and where."""
-
-
-class ProcDriverView:
+class ProcDriverView(HostView):
     """The host as the driver describes it in `proc_driver` (default /proc/driver/nvidia)."""
 
-    def __init__(self, proc_driver: str) -> None:
-        self.proc_driver = proc_driver
-
     def gpus(self) -> list[Gpu]:
-        """Every GPU that NVML counts, in NVML's order: by PCI address.
+        """See `HostView`.
 
         The format is that of the kernel module (NVIDIA/open-gpu-kernel-modules,
         kernel-open/nvidia/nv-procfs.c, nv_procfs_read_gpu_info).
@@ -86,28 +53,12 @@ class ProcDriverView:
         found.sort()
         return [Gpu(index, minor, uuid, pci) for index, (_, minor, uuid, pci) in enumerate(found)]
 
-    def node_problem(self, path: str, major: int, minor: int) -> str | None:  # noqa: ARG002
-        """What is wrong with a node, to follow its path in a sentence; None: nothing, or not looked."""
-        return None
-
-    def is_socket_or_fifo(self, path: str) -> bool | None:  # noqa: ARG002
-        """Whether a path on the host is a socket or a FIFO; None where that is not looked at."""
-        return None
-
-    def soname(self, path: str) -> str | None:  # noqa: ARG002
-        """The SONAME in the ELF header of a library on the host; None: it has none, or is not looked at."""
-        return None
-
-    def has_program(self, name: str) -> bool | None:  # noqa: ARG002
-        """Whether a program is in `PROGRAM_PATH`; None where that is not looked at."""
-        return None
-
 
 class CreateView(ProcDriverView):
     """The host at create time. No path is looked at that the container's root filesystem holds."""
 
     def node_problem(self, path: str, major: int, minor: int) -> str | None:
-        """See `ProcDriverView`. runsc binds the node by its path, so it must be there with these numbers."""
+        """See `HostView`. runsc binds the node by its path, so it must be there with these numbers."""
         try:
             status = posix.lstat(path)
         except OSError as error:
@@ -120,7 +71,7 @@ class CreateView(ProcDriverView):
         return None
 
     def is_socket_or_fifo(self, path: str) -> bool | None:
-        """See `ProcDriverView`. stat and not lstat: a bind mount follows the link as well."""
+        """See `HostView`. stat and not lstat: a bind mount follows the link as well."""
         try:
             mode = posix.stat(path).st_mode
         except OSError:
@@ -128,7 +79,7 @@ class CreateView(ProcDriverView):
         return mode & _S_IFMT in (_S_IFSOCK, _S_IFIFO)
 
     def soname(self, path: str) -> str | None:
-        """See `ProcDriverView`. Only a regular file of root's that nobody else may write is opened."""
+        """See `HostView`. Only a regular file of root's that nobody else may write is opened."""
         try:
             # Not opened before it is known to be a file: to open a device may be to do something.
             found = posix.open(path, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC)
@@ -149,7 +100,7 @@ class CreateView(ProcDriverView):
             posix.close(found)
 
     def has_program(self, name: str) -> bool | None:
-        """See `ProcDriverView`."""
+        """See `HostView`."""
         return any(posix.access(f"{folder}/{name}", posix.X_OK) for folder in PROGRAM_PATH)
 
 

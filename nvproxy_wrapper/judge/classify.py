@@ -29,17 +29,16 @@ without it the class is the one that is narrowed: csv.
 
 from __future__ import annotations
 
-from nvproxy_wrapper.judge import request as gpus
+from nvproxy_wrapper.judge import device_nodes, nvidia_hooks, request
+from nvproxy_wrapper.judge.annotations import NVPROXY
 from nvproxy_wrapper.judge.environment import VISIBLE_DEVICES, values
-from nvproxy_wrapper.judge.rules import devices, hooks
-from nvproxy_wrapper.judge.rules.annotations import NVPROXY
-from nvproxy_wrapper.judge.rules.mounts import is_bind
+from nvproxy_wrapper.judge.oci_spec import is_bind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from nvproxy_wrapper.judge.nvidia_hooks import NvidiaHook
     from nvproxy_wrapper.judge.oci_spec import Parts
-    from nvproxy_wrapper.judge.request import Request
-    from nvproxy_wrapper.judge.rules.hooks import NvidiaHook
+    from nvproxy_wrapper.judge.request import Asked, Request
 
 CLASSES = ("none", "legacy", "csv", "cdi", "jit-cdi", "device-plugin", "mixed")
 
@@ -47,7 +46,7 @@ _NVML_HOOKS = ("disable-device-node-modification", "update-application-profile")
 _LISTING_MODES = ("csv", "cdi", "jit-cdi")
 _EXACT = ("cdi", "jit-cdi")
 _CSV_FLAGS = ("--host-cuda-version", "--csv-filename")
-_COMMON = {devices.UVM, "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"}
+_COMMON = {device_nodes.UVM, "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"}
 _TOOLKIT_OPTIONS = {"ro", "nosuid", "nodev"}
 
 
@@ -82,10 +81,10 @@ class Facts:
     )
 
     def __init__(self, parts: Parts, toolkit_mode: str) -> None:
-        found = hooks.find(parts.hooks)
+        found = nvidia_hooks.find(parts.hooks)
         legacy = [hook for hook in found if hook.is_legacy]
         others = [hook for hook in found if not hook.is_legacy]
-        nodes = [device["path"] for device in parts.devices if devices.is_nvidia(device)]
+        nodes = [device["path"] for device in parts.devices if device_nodes.is_nvidia(device)]
         asked = values(parts.env, VISIBLE_DEVICES)
 
         self.evidence: list[str] = [f"{hook.stage} has the hook {hook}" for hook in found]
@@ -98,90 +97,54 @@ class Facts:
         self.requested: Request = None
         self.has_hooks = bool(others)
         is_answered = asked == ["void"] or not parts.has_process
-        is_clean = not any(devices.is_dead(one) or one.get("fileMode") is None for one in parts.devices)
+        is_clean = not any(device_nodes.is_dead(one) or one.get("fileMode") is None for one in parts.devices)
         self.is_rewritten = parts.annotations.get(NVPROXY) == "true" and is_answered and is_clean
         self.toolkit_made_devices = (
             self.has_hooks or _has_toolkit_mounts(parts) or (len(asked) > 1 and asked[-1] == "void")
         )
 
-        if devices.CONTROL in nodes:
+        if device_nodes.CONTROL in nodes:
             self.gpu_requested = True
-            self._read_request(parts, _without_answer(asked))
-            if asked in ([], ["void"]) and self.requested is None and not self.is_rewritten:
-                self.requested = self._request_of_legacy_image(parts.env)
+            self._take(request.read(request.without_answer(asked), parts.mounts))
+            is_unasked = asked in ([], ["void"]) and self.requested is None
+            if is_unasked and self.toolkit_made_devices and not self.is_rewritten:
+                self._take(request.of_legacy_image(parts.env))
             self.spec_class, why = _class_of_listed(legacy, others, nodes, self, toolkit_mode)
             if self.spec_class in _EXACT and not self._may_be_exact(nodes):
                 self.spec_class = "mixed" if _from_nvml(others) else "csv"
                 why = f"{why}, but more GPUs are listed than were asked for, as csv mode alone does"
             self.evidence.append(why)
-        elif legacy and not any(devices.is_served(path) for path in nodes):
+        elif legacy and not any(device_nodes.is_served(path) for path in nodes):
             # NVIDIA's hook and runsc keep the last of several values. Nodes that are not served come from
             # what the toolkit does in legacy mode, too, as NVIDIA_GDS=enabled asks for.
             last = asked[-1:]
-            is_asked = any(gpus.parse_visible_devices(value) is not None for value in last)
+            is_asked = any(request.parse_visible_devices(value) is not None for value in last)
             # Mounts may narrow what the variable asks for. Alone they are nothing to runsc, and stay so.
-            self._read_request(parts, last, with_volume_mounts=is_asked)
+            self._take(request.read(last, parts.mounts if is_asked else []))
             self.gpu_requested = self.requested is not None
             self.spec_class = "legacy"
         elif nodes or found:
             self.gpu_requested = True
-            self._read_request(parts, _without_answer(asked))
+            self._take(request.read(request.without_answer(asked), parts.mounts))
             self.spec_class = "mixed"
-            self.problem = f"{self.evidence[0]}, and {devices.CONTROL} is not listed"
+            self.problem = f"{self.evidence[0]}, and {device_nodes.CONTROL} is not listed"
         else:
             self.gpu_requested = False
-            self._read_request(parts, asked[:1], with_volume_mounts=False)
+            self._take(request.read(asked[:1], []))
             self.spec_class = "none"
             self.evidence.insert(0, "No hook and no device node of NVIDIA's is in the spec")
 
-    def _read_request(self, parts: Parts, asked: list[str], *, with_volume_mounts: bool = True) -> None:
-        in_mounts = gpus.volume_mount_request(parts.mounts) if with_volume_mounts else None
-        requests = [gpus.parse_visible_devices(value) for value in asked]
-        if in_mounts is not None:
-            # Of `7`, then nothing, nothing is the least; mounts must not fill that with another GPU.
-            requests = [
-                request for request in requests if request is not None and not gpus.points_to_mounts(request)
-            ]
-        in_env, clash = gpus.least_of(requests)
-        if clash:
-            self.request_conflict = f"{VISIBLE_DEVICES} is given more than once, and asks for {clash}"
-        self.requested = in_env
-        if in_mounts is None or in_mounts == in_env:
-            pass
-        elif in_env in (None, "all") or in_mounts == "all":
-            # Whether the toolkit reads the mounts cannot be seen here: the one that asks for less counts.
-            self.requested = in_mounts if in_env in (None, "all") else in_env
-            self.evidence.append(f"mounts under {gpus.VOLUME_MOUNT_ROOT} ask for {in_mounts}")
-        else:
-            self.request_conflict = (
-                f"{VISIBLE_DEVICES} asks for {in_env}, mounts under {gpus.VOLUME_MOUNT_ROOT} for {in_mounts}"
-            )
+    def _take(self, asked: Asked) -> None:
+        self.requested = asked.request
+        self.request_conflict = asked.conflict
+        self.evidence += asked.evidence
 
     def _may_be_exact(self, nodes: list[str]) -> bool:
         """Whether the GPUs among the nodes can be those that were asked for, and no more."""
-        listed = len(devices.gpus_in(nodes))
+        listed = len(device_nodes.gpus_in(nodes))
         if self.requested is None and self.request_conflict:
             return listed == 0
-        return gpus.may_be_so_many(self.requested, listed)
-
-    def _request_of_legacy_image(self, env: list[str]) -> Request:
-        """An image from before NVIDIA_REQUIRE_CUDA means `all` (toolkit, image.CUDA.IsLegacy)."""
-        is_legacy = any(values(env, "CUDA_VERSION")) and not any(values(env, "NVIDIA_REQUIRE_CUDA"))
-        if not (is_legacy and self.toolkit_made_devices):
-            return None
-        self.evidence.append(
-            "CUDA_VERSION is set and NVIDIA_REQUIRE_CUDA is not: the toolkit takes that for all"
-        )
-        return "all"
-
-
-def _without_answer(asked: list[str]) -> list[str]:
-    """The values that ask, without the `void` that the toolkit appends from 1.15 on as its answer.
-
-    All of them count, and not the first alone: `docker run --gpus device=1` appends its value to the one of
-    the image, which is `all` in NVIDIA's own (moby, daemon/nvidia_linux.go), and the image's must not win.
-    """
-    return asked[:-1] if len(asked) > 1 and asked[-1] == "void" else asked
+        return request.may_be_so_many(self.requested, listed)
 
 
 def _class_of_listed(
@@ -242,7 +205,7 @@ def _class_of_ctk_form(
         return "csv", f"{from_csv[0]} has arguments of csv mode only"
     if toolkit_mode in _LISTING_MODES:
         return toolkit_mode, f"The hooks fit more than one class; toolkit_mode is {toolkit_mode}"
-    if any(link.endswith("/libcuda.so") for _, link in hooks.links_of(others)):
+    if any(link.endswith("/libcuda.so") for _, link in nvidia_hooks.links_of(others)):
         return "csv", "The hooks link libcuda.so, and none is there that csv mode would not write"
     if _has_cdi_order(nodes):
         return "cdi", "libcuda.so is not linked, and common nodes come before GPUs: a CDI file up to 1.15"
@@ -273,6 +236,6 @@ def _has_toolkit_mounts(parts: Parts) -> bool:
 
 def _has_cdi_order(nodes: list[str]) -> bool:
     """First the common nodes with nvidiactl last, then GPUs and others: the CDI library's InjectDevices."""
-    place = nodes.index(devices.CONTROL)
+    place = nodes.index(device_nodes.CONTROL)
     common, rest = nodes[:place], nodes[place + 1 :]
-    return devices.UVM in common and not devices.gpus_in(common) and _COMMON.isdisjoint(rest)
+    return device_nodes.UVM in common and not device_nodes.gpus_in(common) and _COMMON.isdisjoint(rest)

@@ -1,10 +1,6 @@
-"""The container's environment: reading a variable that may be there more than once, and `env.void`."""
+"""The container's environment: reading and setting a variable that may be there more than once."""
 
 from __future__ import annotations
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from nvproxy_wrapper.judge.rewrite import Draft
 
 VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
 
@@ -25,21 +21,3 @@ def with_one(env: list[str], name: str, value: str) -> list[str]:
             changed.append(f"{name}={value}")
             placed = True
     return changed if placed else [*changed, f"{name}={value}"]
-
-
-def void(draft: Draft) -> None:
-    """`env.void`: one NVIDIA_VISIBLE_DEVICES, and it says that nothing is left to be done.
-
-    Also where the variable is not set: NVIDIA's tools take that for `all` in an image that sets CUDA_VERSION.
-    """
-    changed = with_one(draft.env, VISIBLE_DEVICES, "void")
-    if changed == draft.env or not draft.has_process:
-        return
-    before = ", ".join(values(draft.env, VISIBLE_DEVICES)) or "not set"
-    draft.env = changed
-    draft.act(
-        "env.void",
-        VISIBLE_DEVICES,
-        f"{before} -> void",
-        "the devices are listed; any other value makes runsc call nvidia-container-cli and expose every GPU",
-    )

@@ -94,6 +94,12 @@ class Parts:
                 _texts(hook, "env", f"hooks.{stage}")
 
 
+def is_bind(mount: dict[str, Any]) -> bool:
+    """Whether a mount is a bind mount, as runsc tells: by its type or its options."""
+    options = mount.get("options") or []
+    return mount.get("type") == "bind" or "bind" in options or "rbind" in options
+
+
 def _put(made: dict[str, Any], names: tuple[str, ...], value: Any) -> None:
     """Set made[a][b]... = value on copies along the way; an emptied part is left out, as Go does."""
     *parents, last = names

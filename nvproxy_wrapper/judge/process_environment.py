@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nvproxy_wrapper.host.views import PROGRAM_PATH
+from nvproxy_wrapper.judge.host_view import PROGRAM_PATH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

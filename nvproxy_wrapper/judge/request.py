@@ -1,15 +1,16 @@
-"""Which GPUs are asked for: the variable, its form as volume mounts, and the way from an id to a minor."""
+"""The request reader: which GPUs a spec asks for, wherever it says so.
+
+The variable NVIDIA_VISIBLE_DEVICES, its form as volume mounts, and an image from before NVIDIA_REQUIRE_CUDA.
+Which GPUs of a host that means, `gpus` tells.
+"""
 
 from __future__ import annotations
 
-from nvproxy_wrapper.host.views import HostError
-from nvproxy_wrapper.judge.decision import Refusal
+from nvproxy_wrapper.judge.environment import VISIBLE_DEVICES, values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Union
-
-    from nvproxy_wrapper.host.views import Gpu, ProcDriverView
 
     Request = Union[str, list[str], None]
     """ "all", "none", the ids as they are written, or None: nothing is asked for."""
@@ -20,8 +21,66 @@ VOLUME_MOUNT_ROOT = "/var/run/nvidia-container-devices/"
 As the variable's value it means: see there (k8s-device-plugin, deviceListAsVolumeMountsContainerPathRoot).
 """
 
-_RULE = "devices.scope"
-_MAX_INDEX_DIGITS = 4
+
+class Asked:
+    """What was asked for.
+
+    Attributes:
+        request: the GPUs.
+        conflict: half a sentence, where two places ask for different GPUs; "" where not.
+        evidence: sentences that say where it was read, but for the variable.
+    """
+
+    __slots__ = ("conflict", "evidence", "request")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.conflict = ""
+        self.evidence: list[str] = []
+
+
+def read(asked: list[str], mounts: list[dict[str, Any]]) -> Asked:
+    """What these values of the variable and these mounts ask for together."""
+    in_mounts = volume_mount_request(mounts)
+    requests = [parse_visible_devices(value) for value in asked]
+    if in_mounts is not None:
+        # Of `7`, then nothing, nothing is the least; mounts must not fill that with another GPU.
+        requests = [request for request in requests if request is not None and not points_to_mounts(request)]
+    in_env, clash = least_of(requests)
+    found = Asked(in_env)
+    if clash:
+        found.conflict = f"{VISIBLE_DEVICES} is given more than once, and asks for {clash}"
+    if in_mounts is None or in_mounts == in_env:
+        pass
+    elif in_env in (None, "all") or in_mounts == "all":
+        # Whether the toolkit reads the mounts cannot be seen here: the one that asks for less counts.
+        found.request = in_mounts if in_env in (None, "all") else in_env
+        found.evidence.append(f"mounts under {VOLUME_MOUNT_ROOT} ask for {in_mounts}")
+    else:
+        found.conflict = (
+            f"{VISIBLE_DEVICES} asks for {in_env}, mounts under {VOLUME_MOUNT_ROOT} for {in_mounts}"
+        )
+    return found
+
+
+def of_legacy_image(env: list[str]) -> Asked:
+    """An image from before NVIDIA_REQUIRE_CUDA means `all` (toolkit, image.CUDA.IsLegacy)."""
+    if any(values(env, "NVIDIA_REQUIRE_CUDA")) or not any(values(env, "CUDA_VERSION")):
+        return Asked(None)
+    found = Asked("all")
+    found.evidence.append(
+        "CUDA_VERSION is set and NVIDIA_REQUIRE_CUDA is not: the toolkit takes that for all"
+    )
+    return found
+
+
+def without_answer(asked: list[str]) -> list[str]:
+    """The values that ask, without the `void` that the toolkit appends from 1.15 on as its answer.
+
+    All of them count, and not the first alone: `docker run --gpus device=1` appends its value to the one of
+    the image, which is `all` in NVIDIA's own (moby, daemon/nvidia_linux.go), and the image's must not win.
+    """
+    return asked[:-1] if len(asked) > 1 and asked[-1] == "void" else asked
 
 
 def parse_visible_devices(value: str) -> Request:
@@ -89,21 +148,6 @@ def points_to_mounts(request: Request) -> bool:
     return isinstance(request, list) and [f"{name.rstrip('/')}/" for name in request] == [VOLUME_MOUNT_ROOT]
 
 
-def refuse_mig(requests: list[Request], rule: str) -> None:
-    """A MIG device cannot be served: its nodes under /dev/nvidia-caps are not known to gVisor.
-
-    Raises:
-        Refusal: by `rule`, one is asked for.
-    """
-    names = [name for request in requests if isinstance(request, list) for name in request]
-    for name in filter(_is_mig, names):
-        raise Refusal(
-            rule,
-            f"NVIDIA_VISIBLE_DEVICES asks for the MIG device {name!r}",
-            "gVisor cannot serve MIG devices; ask for a whole GPU, by index or UUID.",
-        )
-
-
 def may_be_so_many(request: Request, count: int) -> bool:
     """Whether so many GPUs can be what was asked for.
 
@@ -113,62 +157,3 @@ def may_be_so_many(request: Request, count: int) -> bool:
         return True
     ids = set(request) if isinstance(request, list) else set()
     return count <= len(ids) or any(name == "all" or "=" in name for name in ids)
-
-
-def _is_mig(name: str) -> bool:
-    """Whether an id is that of a MIG device: `MIG-...`, `0:1`, `mig0:1` (CDI's type-index), or so in CDI."""
-    device = name.rpartition("=")[2].upper()
-    gpu, colon, instance = (device[3:] if device.startswith("MIG") else device).partition(":")
-    return device.startswith("MIG-") or (bool(colon) and gpu.isdigit() and instance.isdigit())
-
-
-def minors_of(request: list[str], host: ProcDriverView) -> set[int]:
-    """The minors of the GPUs with these ids.
-
-    Raises:
-        Refusal: the driver's directory cannot be read, or an id names no GPU of this host, or more than one.
-    """
-    if not request:
-        raise Refusal(
-            _RULE,
-            "NVIDIA_VISIBLE_DEVICES is a list without an id in it",
-            "Ask for all, none, an index or a UUID.",
-        )
-    try:
-        gpus = host.gpus()
-    except HostError as error:
-        raise Refusal(
-            _RULE,
-            f"the GPUs {', '.join(request)} are asked for and cannot be looked up: {error}",
-            "Load the NVIDIA kernel module. To explain a spec elsewhere than on its host, give settings whose"
-            " proc_driver is a copy of the host's /proc/driver/nvidia.",
-            host_prep_may_help=True,
-        ) from None
-    # An image may ask a million times for the same one.
-    return {_find(name, gpus, host.proc_driver).minor for name in dict.fromkeys(request)}
-
-
-def _find(name: str, gpus: list[Gpu], proc_driver: str) -> Gpu:
-    upper = name.upper()
-    if _is_index(name):
-        found = [gpu for gpu in gpus if gpu.index == int(name)]
-    elif upper.startswith("GPU-") and len(name) > len("GPU-"):
-        # A whole UUID first: it may be the beginning of no other, but nothing here has to rely on that.
-        found = [gpu for gpu in gpus if gpu.uuid.upper() == upper]
-        found = found or [gpu for gpu in gpus if gpu.uuid.upper().startswith(upper)]
-    else:
-        found = []
-    if len(found) == 1:
-        return found[0]
-    have = ", ".join(f"{gpu.index} ({gpu.uuid or 'UUID unknown'})" for gpu in gpus) or "none"
-    what = f"matches {len(found)} GPUs" if found else "names no GPU"
-    raise Refusal(
-        _RULE,
-        f"NVIDIA_VISIBLE_DEVICES asks for {name!r}, which {what} of this host; {proc_driver}/gpus has {have}",
-        "Ask for all, none, or GPUs of this host by index or UUID.",
-    )
-
-
-def _is_index(text: str) -> bool:
-    digits = text.isascii() and text.isdigit() and len(text) <= _MAX_INDEX_DIGITS
-    return digits and (text == "0" or not text.startswith("0"))

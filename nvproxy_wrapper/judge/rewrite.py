@@ -2,90 +2,27 @@
 
 from __future__ import annotations
 
-from nvproxy_wrapper.judge import environment
-from nvproxy_wrapper.judge import request as gpus
-from nvproxy_wrapper.judge.classify import Facts
-from nvproxy_wrapper.judge.decision import Action, Decision, Refusal
-from nvproxy_wrapper.judge.oci_spec import Parts
-from nvproxy_wrapper.judge.rules import devices, hooks, mounts
-from nvproxy_wrapper.judge.rules.annotations import (
-    drop_overrides,
-    enable_nvproxy,
-    host_has_gpus,
-    is_pod_sandbox,
-)
+from nvproxy_wrapper.judge import gpus, nvidia_hooks
+from nvproxy_wrapper.judge.annotations import is_pod_sandbox
+from nvproxy_wrapper.judge.decision import Decision, Refusal
+from nvproxy_wrapper.judge.device_nodes import gpus_in
+from nvproxy_wrapper.judge.draft import Draft
+from nvproxy_wrapper.judge.rules import devices, env, hooks, mounts
+from nvproxy_wrapper.judge.rules.annotations import drop_overrides, enable_nvproxy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from nvproxy_wrapper.host.views import ProcDriverView
-    from nvproxy_wrapper.judge.rules.hooks import NvidiaHook
+    from nvproxy_wrapper.judge.classify import Facts
+    from nvproxy_wrapper.judge.host_view import HostView
     from nvproxy_wrapper.judge.settings import Settings, SettingsError
-
-
-class Draft(Parts):
-    """The parts of a spec while the rules change them.
-
-    Attributes:
-        settings: the wrapper's.
-        host: what may be looked up.
-        facts: what the spec was before any rule.
-        actions: what the rules did.
-        runsc_flags: what runsc is given.
-        trusted_hooks: the NVIDIA hooks that passed `hooks.allow`, whether or not they stay.
-        engine_has_no_pods: annotations about pods are the user's own.
-    """
-
-    __slots__ = (
-        "actions",
-        "dropped_devices",
-        "engine_has_no_pods",
-        "facts",
-        "host",
-        "runsc_flags",
-        "settings",
-        "trusted_hooks",
-    )
-
-    def __init__(
-        self, spec: dict[str, Any], settings: Settings, host: ProcDriverView, *, engine_has_no_pods: bool
-    ) -> None:
-        super().__init__(spec)
-        self.settings = settings
-        self.host = host
-        self.engine_has_no_pods = engine_has_no_pods
-        self.facts = Facts(self, settings.toolkit_mode)
-        self.actions: list[Action] = []
-        self.runsc_flags: list[str] = []
-        self.trusted_hooks: list[NvidiaHook] = []
-        self.dropped_devices: list[dict[str, Any]] = []
-
-    def act(self, rule: str, target: str, what: str, why: str) -> None:
-        """Note what a rule did."""
-        self.actions.append(Action(rule, target, what, why))
-
-    def nvidia_hooks(self) -> list[NvidiaHook]:
-        """NVIDIA's hooks that are still there."""
-        return hooks.find(self.hooks)
-
-    def drop_hook(self, hook: NvidiaHook, rule: str, why: str) -> None:
-        """Remove one hook; by identity, as the same hook may be there twice."""
-        self.hooks[hook.stage] = [other for other in self.hooks[hook.stage] if other is not hook.hook]
-        self.act(rule, f"{hook.stage}: {hook}", "dropped", why)
-
-    def drop_device(self, device: dict[str, Any], rule: str, why: str) -> None:
-        """Remove one node, and with it the line of linux.resources.devices that allows it."""
-        self.devices = [other for other in self.devices if other is not device]
-        self.dropped_devices.append(device)
-        self.cgroup_rules = devices.narrow_cgroup_rules(self.cgroup_rules, self.dropped_devices, self.devices)
-        self.act(rule, device["path"], "removed", why)
 
 
 def decide(
     spec: dict[str, Any],
     settings: Settings,
-    host: ProcDriverView,
+    host: HostView,
     settings_fault: SettingsError | None = None,
     *,
     engine_has_no_pods: bool = False,
@@ -119,7 +56,7 @@ def decide(
         gpu_requested=draft.facts.gpu_requested,
         requested=draft.facts.requested,
         devices=paths,
-        gpus=sorted(devices.gpus_in(paths)),
+        gpus=sorted(gpus_in(paths)),
         actions=draft.actions,
         refusal=None,
         spec=made,
@@ -158,7 +95,7 @@ def _rewrite_plain_container(draft: Draft) -> None:
         # In legacy mode every container has NVIDIA's hook, which must not hide others.
         hooks.allow(draft)
     is_pod = is_pod_sandbox(draft.annotations) and not draft.engine_has_no_pods
-    is_gpu_sandbox = is_pod and host_has_gpus(draft.host)
+    is_gpu_sandbox = is_pod and gpus.exist(draft.host)
     drop_overrides(draft, keep_nvproxy=is_gpu_sandbox)
     if is_gpu_sandbox:
         enable_nvproxy(
@@ -181,11 +118,7 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
             "Look at what wrote it: CSV files, a CDI specification or --device without the control node.",
         )
     devices.check(draft)
-    # Also what mounts ask for beside the variable: after the rewrite they alone ask.
-    gpus.refuse_mig(
-        [facts.requested, gpus.volume_mount_request(draft.mounts)],
-        "legacy.mig" if facts.spec_class == "legacy" else "devices.scope",
-    )
+    devices.refuse_mig(draft)
     if facts.spec_class == "legacy":
         from nvproxy_wrapper.judge.rules import legacy  # noqa: PLC0415 - see above
 
@@ -193,7 +126,7 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
         legacy.one_value(draft)
         legacy.clip_capabilities(draft)
     else:
-        environment.void(draft)
+        env.void(draft)
         hooks.drop_legacy(draft)
     hooks.allow(draft)
     # Before hooks.emulate: a bind that goes must not keep a link from being made in its place.
@@ -217,8 +150,8 @@ def _emulate_hooks(draft: Draft) -> None:
     if runs:
         # A bind on a name that create-symlinks will make would make that hook fail: it cannot remove a mount
         # point.
-        made = frozenset(link for _, link in hooks.links_of(draft.trusted_hooks))
+        made = frozenset(link for _, link in nvidia_hooks.links_of(draft.trusted_hooks))
         links.emulate(draft, [], sonames=True, but=made)
     else:
         hooks.drop_all(draft)
-        links.emulate(draft, hooks.links_of(draft.trusted_hooks), sonames=True)
+        links.emulate(draft, nvidia_hooks.links_of(draft.trusted_hooks), sonames=True)

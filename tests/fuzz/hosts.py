@@ -10,7 +10,7 @@ from nvproxy_wrapper.host.views import ProcDriverView
 from tests.driver_tree import CAPTURED_HOST, SHUFFLED_HOST, TreeGpu, write_driver_tree
 
 if TYPE_CHECKING:
-    from nvproxy_wrapper.host.views import Gpu
+    from nvproxy_wrapper.judge.host_view import Gpu
 
 
 class _ReadOnce(ProcDriverView):

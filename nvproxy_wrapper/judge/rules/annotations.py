@@ -2,44 +2,11 @@
 
 from __future__ import annotations
 
-from nvproxy_wrapper.host.views import HostError
+from nvproxy_wrapper.judge.annotations import CRI, GVISOR, NVPROXY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from nvproxy_wrapper.host.views import ProcDriverView
-    from nvproxy_wrapper.judge.rewrite import Draft
-
-NVPROXY = "dev.gvisor.internal.nvproxy"
-"""What runsc reads from the spec and keeps for `start` (gVisor, runsc/specutils/nvidia.go)."""
-
-_CONTAINER_TYPES = (
-    "io.kubernetes.cri.container-type",  # containerd, pkg/cri/annotations
-    "io.kubernetes.cri-o.ContainerType",  # CRI-O, pkg/annotations
-)
-
-# Not flag. and internal. alone, whose names say so: bundle. overrides the host's own flags, spec. mounts any
-# image on the host as the root or leaves the cgroup that holds the limits.
-_GVISOR = "dev.gvisor."
-_CRI = "io.kubernetes.cri"
-
-
-def is_pod_sandbox(annotations: dict[str, Any]) -> bool:
-    """Whether a CRI engine marks this as the container that holds a pod's namespaces.
-
-    As in runsc (specutils/cri.go) the first of the names that is there decides.
-    """
-    given = [annotations[name] for name in _CONTAINER_TYPES if name in annotations]
-    return given[:1] == ["sandbox"]
-
-
-def host_has_gpus(host: ProcDriverView) -> bool:
-    """Whether the driver is loaded and lists a GPU; a driver that cannot be read counts as none."""
-    try:
-        return bool(host.gpus())
-    except HostError:
-        return False
+    from nvproxy_wrapper.judge.draft import Draft
 
 
 def drop_overrides(draft: Draft, *, keep_nvproxy: bool) -> None:
@@ -54,7 +21,7 @@ def drop_overrides(draft: Draft, *, keep_nvproxy: bool) -> None:
     """
     if draft.settings.allow_user_annotations:
         return
-    users = (_GVISOR, _CRI) if draft.engine_has_no_pods else (_GVISOR,)
+    users = (GVISOR, CRI) if draft.engine_has_no_pods else (GVISOR,)
     for name in list(draft.annotations):
         if name.startswith(users) and not (keep_nvproxy and name == NVPROXY):
             value = draft.annotations.pop(name)

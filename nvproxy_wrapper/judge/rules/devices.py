@@ -2,68 +2,30 @@
 
 from __future__ import annotations
 
-from nvproxy_wrapper.judge import request as gpus
+from nvproxy_wrapper.judge import gpus
 from nvproxy_wrapper.judge.decision import Refusal
+from nvproxy_wrapper.judge.device_nodes import (
+    CONTROL,
+    CONTROL_MINOR,
+    MAJOR,
+    PREFIX,
+    UVM,
+    gpu_minor,
+    gpus_in,
+    is_dead,
+    is_nvidia,
+)
+from nvproxy_wrapper.judge.request import volume_mount_request
 from nvproxy_wrapper.judge.settings import is_absolute_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from nvproxy_wrapper.judge.rewrite import Draft
+    from nvproxy_wrapper.judge.draft import Draft
 
-CONTROL = "/dev/nvidiactl"
-UVM = "/dev/nvidia-uvm"
-
-_PREFIX = "/dev/nvidia"
-_NVIDIA_MAJOR = 195  # Linux, Documentation/admin-guide/devices.txt: "195 char  Nvidia graphics devices"
-_CONTROL_MINOR = 255
 _DYNAMIC_MAJORS = (*range(234, 255), *range(384, 512))  # Linux, include/linux/fs.h: CHRDEV_MAJOR_DYN_*
 _FILE_MODE = 0o666
-
-# Served by no device of gVisor's (pkg/sentry/devices/nvproxy, runsc/cmd/sandboxsetup
-# ShouldExposeNvidiaDevice).
-_DEAD_PREFIXES = (
-    *("/dev/nvidia", "/dev/dri/", "/dev/gdrdrv"),
-    # Tegra's (toolkit, tools/ and the CSV files of L4T)
-    *(
-        "/dev/nvhost",
-        "/dev/nvmap",
-        "/dev/nvgpu",
-        "/dev/nvsciipc",
-        "/dev/host1x",
-        "/dev/v4l2-nv",
-        "/dev/tegra",
-    ),
-)
-
-
-def gpu_minor(path: str) -> int | None:
-    """N of /dev/nvidiaN; None for any other path."""
-    digits = path[len(_PREFIX) :] if path.startswith(_PREFIX) else ""
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 6 else None
-
-
-def is_nvidia(device: dict[str, Any]) -> bool:
-    """Whether a node is NVIDIA's by its name."""
-    return "nvidia" in device["path"]
-
-
-def is_served(path: str) -> bool:
-    """Whether gVisor knows a node of NVIDIA's by this name."""
-    return path in (CONTROL, UVM) or gpu_minor(path) is not None
-
-
-def is_dead(device: dict[str, Any]) -> bool:
-    """Whether gVisor cannot serve a node; a GPU under another name neither: gVisor goes by the name."""
-    path = device["path"]
-    is_renamed = device.get("major") == _NVIDIA_MAJOR and device.get("type") in ("c", "u")
-    return not is_served(path) and (path.startswith(_DEAD_PREFIXES) or is_renamed)
-
-
-def gpus_in(paths: list[str]) -> set[int]:
-    """The minors of the GPUs among node paths."""
-    return {minor for minor in map(gpu_minor, paths) if minor is not None}
 
 
 def check(draft: Draft) -> None:
@@ -84,6 +46,23 @@ def check(draft: Draft) -> None:
             raise _not_that_node(path, f"as {_shown(numbers)}, which is another device")
         if seen.setdefault(path, numbers) != numbers:
             raise _not_that_node(path, f"twice, as {_shown(seen[path])} and as {_shown(numbers)}")
+
+
+def refuse_mig(draft: Draft) -> None:
+    """`devices.scope`, `legacy.mig`: a MIG device's nodes under /dev/nvidia-caps are not known to gVisor.
+
+    Raises:
+        Refusal: one is asked for.
+    """
+    # Also what mounts ask for beside the variable: after the rewrite they alone ask.
+    requests = [draft.facts.requested, volume_mount_request(draft.mounts)]
+    names = [name for request in requests if isinstance(request, list) for name in request]
+    for name in filter(gpus.is_mig, names):
+        raise Refusal(
+            "legacy.mig" if draft.facts.spec_class == "legacy" else "devices.scope",
+            f"NVIDIA_VISIBLE_DEVICES asks for the MIG device {name!r}",
+            "gVisor cannot serve MIG devices; ask for a whole GPU, by index or UUID.",
+        )
 
 
 def scope(draft: Draft) -> None:
@@ -123,7 +102,7 @@ def scope(draft: Draft) -> None:
     if missing:
         raise Refusal(
             "devices.scope",
-            f"{', '.join(request)} is asked for, and the spec does not list the node {_PREFIX}{missing[0]}",
+            f"{', '.join(request)} is asked for, and the spec does not list the node {PREFIX}{missing[0]}",
             "Add the node to the host's CSV files or CDI specification, or ask for a GPU that is in them.",
         )
     asked = request if isinstance(request, str) else ", ".join(request)
@@ -175,30 +154,15 @@ def check_exist(draft: Draft) -> None:
             )
 
 
-def narrow_cgroup_rules(
-    rules: list[dict[str, Any]], removed: list[dict[str, Any]], kept: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """linux.resources.devices without what allows the removed nodes and no kept one.
-
-    runsc ignores the list; whoever reads the spec finds it true to the nodes.
-    """
-    gone = {_numbers(device) for device in removed} - {_numbers(device) for device in kept}
-    return [rule for rule in rules if rule.get("allow") is not True or _numbers(rule) not in gone]
-
-
-def _numbers(item: dict[str, Any]) -> tuple[Any, Any, Any]:
-    return (item.get("type"), item.get("major"), item.get("minor"))
-
-
 def _are_numbers_of(path: str, numbers: tuple[Any, ...]) -> bool:
     node_type, major, minor = numbers
     if path == CONTROL:
-        return numbers == ("c", _NVIDIA_MAJOR, _CONTROL_MINOR)
+        return numbers == ("c", MAJOR, CONTROL_MINOR)
     if path == UVM:
         return node_type == "c" and major in _DYNAMIC_MAJORS and minor == 0
     number = gpu_minor(path)
     if number is not None:
-        return numbers == ("c", _NVIDIA_MAJOR, number) and path == f"{_PREFIX}{number}"
+        return numbers == ("c", MAJOR, number) and path == f"{PREFIX}{number}"
     return True
 
 
@@ -210,6 +174,6 @@ def _not_that_node(path: str, how: str) -> Refusal:
     return Refusal(
         "devices.mode",
         f"the spec lists {path!r} {how}",
-        f"{_PREFIX}N has to be c {_NVIDIA_MAJOR}:N, {CONTROL} c {_NVIDIA_MAJOR}:{_CONTROL_MINOR}, and {UVM} c"
+        f"{PREFIX}N has to be c {MAJOR}:N, {CONTROL} c {MAJOR}:{CONTROL_MINOR}, and {UVM} c"
         " with a dynamic major and the minor 0; look at what wrote the spec.",
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from nvproxy_wrapper.host.views import PROGRAM_PATH
 from nvproxy_wrapper.judge.decision import Refusal
 from nvproxy_wrapper.judge.environment import VISIBLE_DEVICES, values, with_one
+from nvproxy_wrapper.judge.host_view import PROGRAM_PATH
 from nvproxy_wrapper.judge.request import parse_visible_devices, written
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nvproxy_wrapper.judge.rewrite import Draft
+    from nvproxy_wrapper.judge.draft import Draft
 
 CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
 

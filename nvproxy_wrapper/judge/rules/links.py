@@ -6,14 +6,14 @@ loader.
 
 from __future__ import annotations
 
-from nvproxy_wrapper.judge.rules.mounts import is_bind
+from nvproxy_wrapper.judge.oci_spec import is_bind
 from nvproxy_wrapper.judge.settings import is_absolute_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from nvproxy_wrapper.judge.rewrite import Draft
+    from nvproxy_wrapper.judge.draft import Draft
 
 RULE = "hooks.emulate"
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+from nvproxy_wrapper.judge.oci_spec import is_bind
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from nvproxy_wrapper.host.views import ProcDriverView
-    from nvproxy_wrapper.judge.rewrite import Draft
+    from nvproxy_wrapper.judge.draft import Draft
+    from nvproxy_wrapper.judge.host_view import HostView
 
 # internal/discover/ipc.go of the toolkit; a driver root may stand before them.
 _SOCKET_FOLDERS = ("/run/nvidia-persistenced/", "/run/nvidia-fabricmanager/", "/tmp/nvidia-mps/")  # noqa: S108 - a name
-
-
-def is_bind(mount: dict[str, Any]) -> bool:
-    """Whether a mount is a bind mount, as runsc tells: by its type or its options."""
-    options = mount.get("options") or []
-    return mount.get("type") == "bind" or "bind" in options or "rbind" in options
 
 
 def drop_sockets(draft: Draft) -> None:
@@ -35,7 +29,7 @@ def drop_sockets(draft: Draft) -> None:
     draft.mounts = kept
 
 
-def _is_nvidia_socket(source: str, host: ProcDriverView) -> bool:
+def _is_nvidia_socket(source: str, host: HostView) -> bool:
     if any(folder in f"{source}/" for folder in _SOCKET_FOLDERS):
         return True
     return "nvidia" in source and host.is_socket_or_fifo(source) is True

@@ -3,7 +3,7 @@
 import pytest
 
 from nvproxy_wrapper.host.views import ProcDriverView
-from nvproxy_wrapper.judge import request as gpus
+from nvproxy_wrapper.judge import gpus
 from tests.driver_tree import TreeGpu, captured_uuid, write_driver_tree
 from tests.unit.wrapper.specs import CSV, CSV_ALL, JIT, asked_by_mounts, asking, captured, judge
 

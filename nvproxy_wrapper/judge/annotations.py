@@ -1,0 +1,29 @@
+"""Annotations by which runsc and the CRI engines say what a container is."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+NVPROXY = "dev.gvisor.internal.nvproxy"
+"""What runsc reads from the spec and keeps for `start` (gVisor, runsc/specutils/nvidia.go)."""
+
+_CONTAINER_TYPES = (
+    "io.kubernetes.cri.container-type",  # containerd, pkg/cri/annotations
+    "io.kubernetes.cri-o.ContainerType",  # CRI-O, pkg/annotations
+)
+
+# Not flag. and internal. alone, whose names say so: bundle. overrides the host's own flags, spec. mounts any
+# image on the host as the root or leaves the cgroup that holds the limits.
+GVISOR = "dev.gvisor."
+CRI = "io.kubernetes.cri"
+
+
+def is_pod_sandbox(annotations: dict[str, Any]) -> bool:
+    """Whether a CRI engine marks this as the container that holds a pod's namespaces.
+
+    As in runsc (specutils/cri.go) the first of the names that is there decides.
+    """
+    given = [annotations[name] for name in _CONTAINER_TYPES if name in annotations]
+    return given[:1] == ["sandbox"]

@@ -1,0 +1,75 @@
+"""What the rules may ask of a host.
+
+A view answers what it looks at; `nvproxy_wrapper.host.views` has those that look. Where one does not look,
+its answer is None, "cannot tell", which is never taken for yes nor for no.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+PROGRAM_PATH: Final = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+"""Where programs are looked for, and the PATH that runsc is given: it looks nvidia-container-cli up there."""
+
+
+class Gpu:
+    """One GPU as the driver lists it.
+
+    Attributes:
+        index: its number for NVML and nvidia-smi: the place in PCI order among the GPUs that are not
+            excluded.
+        minor: the N of /dev/nvidiaN; not the index on many machines.
+        uuid: `GPU-` and 36 characters; "" where the driver does not know it yet.
+        pci: `domain:bus:device.function`.
+    """
+
+    __slots__ = ("index", "minor", "pci", "uuid")
+
+    def __init__(self, index: int, minor: int, uuid: str, pci: str) -> None:
+        self.index = index
+        self.minor = minor
+        self.uuid = uuid
+        self.pci = pci
+
+
+class HostError(Exception):
+    """The driver's directory is missing or not as expected; the message says what and where."""
+
+
+class HostView:
+    """A host that nothing is known of.
+
+    A class and not a Protocol: `import typing` costs more than the whole rewrite.
+
+    Attributes:
+        proc_driver: where the NVIDIA driver describes itself, for messages.
+    """
+
+    def __init__(self, proc_driver: str) -> None:
+        self.proc_driver = proc_driver
+
+    def gpus(self) -> list[Gpu]:
+        """Every GPU that NVML counts, in NVML's order: by PCI address.
+
+        Raises:
+            HostError: they cannot be told.
+        """
+        raise HostError(f"{self.proc_driver} is not looked at")
+
+    def node_problem(self, path: str, major: int, minor: int) -> str | None:  # noqa: ARG002
+        """What is wrong with a node, to follow its path in a sentence; None: nothing, or not looked."""
+        return None
+
+    def is_socket_or_fifo(self, path: str) -> bool | None:  # noqa: ARG002
+        """Whether a path on the host is a socket or a FIFO; None where that is not looked at."""
+        return None
+
+    def soname(self, path: str) -> str | None:  # noqa: ARG002
+        """The SONAME in the ELF header of a library on the host; None: it has none, or is not looked at."""
+        return None
+
+    def has_program(self, name: str) -> bool | None:  # noqa: ARG002
+        """Whether a program is in `PROGRAM_PATH`; None where that is not looked at."""
+        return None

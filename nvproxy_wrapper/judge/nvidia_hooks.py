@@ -1,0 +1,114 @@
+"""NVIDIA's hooks: which they are, and what each one says."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+LEGACY_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
+"""The prestart hook of legacy mode, now and up to 1.10 (toolkit, internal/modifier/hook_remover.go)."""
+
+SUBCOMMANDS = (
+    "create-symlinks",
+    "update-ldcache",
+    "enable-cuda-compat",
+    "update-application-profile",
+    "disable-device-node-modification",
+    "chmod",
+    "noop",
+)
+"""Hooks of nvidia-container-toolkit 1.13 to 1.20 (cmd/nvidia-cdi-hook/commands/commands.go)."""
+
+STAGE = "createContainer"
+"""The stage of all of these (toolkit, internal/discover/hooks.go, getOCIHookType)."""
+
+_CTK = "nvidia-ctk"
+_CDI_HOOK = "nvidia-cdi-hook"
+_PROGRAMS = (*LEGACY_PROGRAMS, _CTK, _CDI_HOOK, "nvidia-container-cli")
+
+
+class NvidiaHook:
+    """A hook that is NVIDIA's by its name, or says that it is.
+
+    Attributes:
+        stage: where it stands: prestart, createRuntime, createContainer, ...
+        hook: the hook itself, as in the spec.
+        program: the last part of its path.
+        subcommand: what follows `nvidia-ctk hook` or `nvidia-cdi-hook`; None where it has neither form.
+        arguments: what follows the subcommand.
+    """
+
+    __slots__ = ("arguments", "hook", "program", "stage", "subcommand")
+
+    def __init__(self, stage: str, hook: dict[str, Any]) -> None:
+        self.stage = stage
+        self.hook = hook
+        self.program = _basename(hook["path"])
+        args = hook.get("args") or []
+        # The words before the subcommand, as the toolkit writes them: getFixedArgsForCDIHookCLI.
+        skip = 2 if self.program == _CTK and args[1:2] == ["hook"] else 1
+        has_form = (self.program == _CTK and skip == 2) or self.program == _CDI_HOOK
+        self.subcommand = args[skip] if has_form and len(args) > skip else None
+        self.arguments = args[skip + 1 :]
+
+    @property
+    def is_ctk_form(self) -> bool:
+        """Written `nvidia-ctk hook NAME`: the shim's csv and jit-cdi modes, and CDI files up to 1.15."""
+        return self.program == _CTK
+
+    @property
+    def is_legacy(self) -> bool:
+        """The trigger of the legacy path."""
+        return self.stage == "prestart" and self.program in LEGACY_PROGRAMS
+
+    @property
+    def is_known(self) -> bool:
+        """One of the hooks that NVIDIA's toolkit has, at the stage at which it puts them."""
+        return self.stage == STAGE and self.subcommand in SUBCOMMANDS
+
+    def values(self, flag: str) -> list[str]:
+        """The values of `flag` among the arguments."""
+        return [value for name, value in self.flags() if name == flag and value is not None]
+
+    def flags(self) -> list[tuple[str, str | None]]:
+        """The arguments as flags and their values, written `--flag value` or `--flag=value`."""
+        pairs: list[tuple[str, str | None]] = []
+        rest = iter(self.arguments)
+        for word in rest:
+            name, equals, value = word.partition("=")
+            pairs.append((name, value if equals else next(rest, None)))
+        return pairs
+
+    def __str__(self) -> str:
+        return f"{self.hook['path']} {self.subcommand}" if self.subcommand else str(self.hook["path"])
+
+
+def find(hooks: dict[str, list[dict[str, Any]]]) -> list[NvidiaHook]:
+    """Every hook, at any stage, whose program or first argument has NVIDIA in its name, or that runs one.
+
+    `containerd oci-hook -- nvidia-container-cli ...` is what `ctr run --gpus` puts there (containerd,
+    contrib/nvidia).
+    """
+    return [NvidiaHook(stage, hook) for stage, listed in hooks.items() for hook in listed if _is_nvidia(hook)]
+
+
+def links_of(hooks: list[NvidiaHook]) -> list[tuple[str, str]]:
+    """(target, link) of every --link of the create-symlinks hooks among `hooks`."""
+    links = []
+    for hook in hooks:
+        if hook.subcommand == "create-symlinks":
+            for value in hook.values("--link"):
+                target, _, link = value.partition("::")
+                links.append((target, link))
+    return links
+
+
+def _is_nvidia(hook: dict[str, Any]) -> bool:
+    args = hook.get("args") or []
+    is_named_so = any("nvidia" in _basename(word).lower() for word in [hook["path"], *args[:1]])
+    return is_named_so or any(_basename(word) in _PROGRAMS for word in args[1:])
+
+
+def _basename(path: str) -> str:
+    return path.rpartition("/")[2]
