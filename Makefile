@@ -23,10 +23,11 @@ test: .venv/ready lint ## everything: the lab and its hosts included
 unit: .venv/ready ## what needs no lab
 	$(RUN) -m pytest -m "not lab and not gpu"
 
-lint: .venv/ready ## ruff and mypy
+lint: .venv/ready ## ruff, mypy, and who may import whom
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache --no-logo
 
 bench: .venv/ready ## the wrapper's cost, as ratios to its budgets, into docs/benchmarks.md
 	$(RUN) -m tests.bench
