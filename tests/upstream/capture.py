@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploys.model.sight import END_LINE
-from nvproxy_wrapper.settings import TOOLKIT_MODES
+from nvproxy_wrapper.judge.settings import TOOLKIT_MODES
 from tests.lab import Engine, HostDefinition
 from tests.matrix.measure import answers, config
 from tests.upstream.facts import Difference, Fact, Kind, differences_by_request, of_spec
