@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 LAB := $(RUN) -m tests.lab
 
-.PHONY: demo demo-down test unit lint bench fuzz matrix upstream docs venv clean help
+.PHONY: demo demo-down test test-vm unit lint bench fuzz matrix upstream docs venv clean help
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -19,6 +19,9 @@ demo-down: .venv/ready ## take the lab down again
 test: .venv/ready lint ## everything: the lab and its hosts included
 	@mkdir -p build
 	@$(LAB) parts >build/lab-parts.log 2>&1 & $(RUN) -m pytest; status=$$?; wait; exit $$status
+
+test-vm: .venv/ready ## the lab's tests on hosts that are virtual machines, and their long forms (an hour without KVM)
+	$(RUN) -m pytest --machine vm --long tests/e2e
 
 unit: .venv/ready ## what needs no lab
 	$(RUN) -m pytest -m "not lab and not gpu"

@@ -6,6 +6,7 @@ In the order in which they stand: each test finds the host as the one before has
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.e2e.conftest import verify_image
 from tests.e2e.opened import CLIENT, answered_minors
 from tests.e2e.site import data, inventory_with, lab_state, pyinfra
 from tests.e2e.test_remove import FINGERPRINT
-from tests.lab import HostDefinition, Lab, Machine, NodeMakers
+from tests.lab import MACHINE, Lab, NodeMakers
 from tests.lab.versions import DRIVER_VERSION
 
 OLDER_RELEASE = "20260224"
@@ -31,7 +32,7 @@ OLDER_RELEASE = "20260224"
 )
 def life(request, tmp_path_factory):
     mode, suite, makers = request.param
-    definition = HostDefinition("machine", machine=Machine.VM, suite=suite, node_makers=makers)
+    definition = replace(MACHINE, suite=suite, node_makers=makers)
     lab = Lab.open()
     lab.down([definition.name])
     lab.up([definition])

@@ -8,7 +8,17 @@ lab.host("truth-1").run("docker info").stdout
 lab.down(["truth-1"])
 """
 
-from .definition import DEFAULT_HOSTS, GPU_A, GPU_B, Engine, HostDefinition, Machine, NodeMakers, PretendGpu
+from .definition import (
+    DEFAULT_HOSTS,
+    GPU_A,
+    GPU_B,
+    MACHINE,
+    Engine,
+    HostDefinition,
+    Machine,
+    NodeMakers,
+    PretendGpu,
+)
 from .errors import LabError
 from .host import Host
 from .lab import Lab
@@ -17,6 +27,7 @@ __all__ = [
     "DEFAULT_HOSTS",
     "GPU_A",
     "GPU_B",
+    "MACHINE",
     "Engine",
     "Host",
     "HostDefinition",

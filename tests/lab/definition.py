@@ -99,3 +99,5 @@ class HostDefinition:
 GPU_A = HostDefinition("gpu-a", gpus=2)
 GPU_B = HostDefinition("gpu-b", gpus=8, engine=Engine.CURRENT, user="fleet", exchanged_minors=(4, 5))
 DEFAULT_HOSTS = (GPU_A, GPU_B)
+# A machine of its own whose nodes nobody makes: a host with a driver and nothing else, after a reboot.
+MACHINE = HostDefinition("machine", machine=Machine.VM, node_makers=NodeMakers.NONE)

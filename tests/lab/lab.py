@@ -10,7 +10,7 @@ from pathlib import Path
 from . import machine
 from .cache import Cache, Part
 from .container import Container
-from .definition import DEFAULT_HOSTS, Engine, HostDefinition, Machine, NodeMakers
+from .definition import DEFAULT_HOSTS, MACHINE, Engine, HostDefinition, Machine, NodeMakers
 from .driver import driver_layer, kernel_driver, node_makers
 from .errors import LabError
 from .host import Host, kind_of
@@ -85,7 +85,8 @@ class Lab:
         machine.check(self.cache.directory)
         with Progress() as progress, self.cache.lock(progress):
             contents = self._contents(releases, toolkits)
-            hosts = [*DEFAULT_HOSTS, HostDefinition("no-engine", engine=Engine.NONE)]
+            others = (HostDefinition("no-engine", engine=Engine.NONE), MACHINE)
+            hosts = [*DEFAULT_HOSTS, *others]
             self._build(self._wanted(hosts, contents), progress)
             # By itself and after the others: its suite moves, and may one day not have it any more.
             self._build([new_python()], progress)

@@ -12,8 +12,8 @@ from .errors import LabError
 from .versions import HOST_SUITE
 
 GO_NEEDED = (1, 25)
-# Base image 0.7 GB, parts 0.6 GB, Go's module and build caches 6 GB, two hosts with images.
-FREE_BYTES_NEEDED = 12 << 30
+# Images 2 GB, parts 0.6 GB, Go's module and build caches 6 GB, two hosts with images, a machine's disk.
+FREE_BYTES_NEEDED = 16 << 30
 PACKAGES = (
     "apt-utils",
     "bzip2",
