@@ -143,12 +143,12 @@ def staged(run: HostRun, *, keep: bool = True) -> Commands:
 
 @operation()
 def files_put(run: HostRun, step: Step) -> Commands:
-    """Write the files of a step, each whole or not at all."""
-    changes = run.plan.files_of(step)
-    if not changes:
+    """Write the files and links of a step, each whole or not at all."""
+    changes, links = run.plan.files_of(step), run.plan.links_of(step)
+    if not changes and not links:
         host.noop("the files are as they should be")
         return
-    yield put_files(changes)
+    yield put_files(changes, links)
 
 
 @operation()
@@ -179,12 +179,10 @@ def _containers_of(runtimes: Sequence[str]) -> RemoteProgram:
 @operation()
 def devices_made(run: HostRun) -> Commands:
     """Load the driver's modules and make its device nodes."""
-    change = run.plan.kernel
-    if change is None:
+    if run.plan.kernel is None:
         host.noop("every device node is there")
         return
-    task = {"modules": list(change.modules), "nodes": list(change.nodes)}
-    yield RemoteProgram("kernel_devices", task, seconds=300)
+    yield RemoteProgram("kernel_devices", {"program": paths.DEVICE_NODES_PROGRAM}, seconds=300)
 
 
 @operation()

@@ -41,10 +41,8 @@ class LinkChange:
 
 @dataclass(frozen=True)
 class KernelChange:
-    """Modules to load now and device nodes that must be there afterwards."""
+    """Modules to load and device nodes to make now, by the program that does so at every boot."""
 
-    modules: tuple[str, ...]
-    nodes: tuple[str, ...]
     why: str
 
 

@@ -49,12 +49,22 @@ def desired_files(
     it was tried on the host.
     """
     modules = render("modules-load.conf.j2", modules=settings.kernel_modules)
+    nodes_program = render(
+        "nvproxy-device-nodes.sh.j2",
+        modules=settings.kernel_modules,
+        control_nodes=device_specs.CONTROL_NODES,
+        proc_driver=paths.PROC_DRIVER,
+        unit=paths.DEVICE_NODES_UNIT.rsplit("/", 1)[-1],
+    )
+    nodes_unit = render("nvproxy-device-nodes.service.j2", program=paths.DEVICE_NODES_PROGRAM)
     apt_source = render(
         "nvidia-container-toolkit.list.j2", key=paths.APT_KEYRING, url=settings.toolkit_repository_url
     )
     logrotate = render("logrotate.j2", audit_log=paths.DECISION_LOG)
     files = [
         DesiredFile(Step.KERNEL, paths.MODULES_LOAD, modules),
+        DesiredFile(Step.KERNEL, paths.DEVICE_NODES_PROGRAM, nodes_program, 0o755),
+        DesiredFile(Step.KERNEL, paths.DEVICE_NODES_UNIT, nodes_unit),
         DesiredFile(Step.TOOLKIT, paths.APT_KEYRING, sources.toolkit_key),
         DesiredFile(Step.TOOLKIT, paths.APT_SOURCE, apt_source),
         DesiredFile(Step.WRAPPER, paths.LAUNCHER, launcher(settings), 0o755),

@@ -38,6 +38,11 @@ APT_SOURCE = "/etc/apt/sources.list.d/nvidia-container-toolkit.list"
 
 DAEMON_JSON = "/etc/docker/daemon.json"
 MODULES_LOAD = "/etc/modules-load.d/nvproxy-fleet.conf"
+DEVICE_NODES_PROGRAM = "/usr/local/bin/nvproxy-device-nodes"
+DEVICE_NODES_UNIT = "/etc/systemd/system/nvproxy-device-nodes.service"
+# What `systemctl enable` would make; it would also reload systemd, which takes GPUs away from containers that
+# have them by a device cgroup (nvidia-container-toolkit issue 48).
+DEVICE_NODES_WANTED = "/etc/systemd/system/multi-user.target.wants/nvproxy-device-nodes.service"
 
 PROC_DRIVER = "/proc/driver/nvidia"
 PYTHON = "/usr/bin/python3"
@@ -45,6 +50,8 @@ PYTHON = "/usr/bin/python3"
 # Every file outside of the versioned directories that a run writes.
 MANAGED_FILES = (
     MODULES_LOAD,
+    DEVICE_NODES_PROGRAM,
+    DEVICE_NODES_UNIT,
     APT_KEYRING,
     APT_SOURCE,
     LAUNCHER,
@@ -56,7 +63,7 @@ MANAGED_FILES = (
     TOOLKIT_CONFIG,
     DAEMON_JSON,
 )
-MANAGED_LINKS = (GVISOR_CURRENT, WRAPPER_CURRENT)
+MANAGED_LINKS = (GVISOR_CURRENT, WRAPPER_CURRENT, DEVICE_NODES_WANTED)
 
 
 def release_directory(release: str) -> str:

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from deploys.model import paths
 from deploys.model.versions import AUTO_FLOOR, GVISOR_RELEASE, TOOLKIT_FLOOR, DriverVersion, ToolkitVersion
 
 TOOLKIT_KEY = Path(__file__).parents[2] / "templates" / "keys" / "nvidia-container-toolkit.asc"
@@ -151,17 +152,9 @@ class Settings(BaseModel):
     host_prep: tuple[Command, ...] = Field(
         title=(
             "Run as root when a container is created and a device node is missing. The default makes "
-            "the control nodes; a GPU's own node is made by the next run."
+            "them all, as at boot."
         ),
-        default=(
-            (
-                "/usr/bin/nvidia-ctk",
-                "system",
-                "create-device-nodes",
-                "--control-devices",
-                "--load-kernel-modules",
-            ),
-        ),
+        default=((paths.DEVICE_NODES_PROGRAM,),),
         description="a list of commands, each a list that begins with an absolute path",
     )
     allow_user_annotations: bool = Field(

@@ -48,12 +48,13 @@ def site_plan(settings: Settings, snapshot: HostSnapshot, sources: Sources) -> P
         changes[paths.TOOLKIT_CONFIG] = desired[paths.TOOLKIT_CONFIG].change("the packages rewrite it")
     release_directory = paths.release_directory(settings.gvisor_release)
     links = (
+        (Step.KERNEL, _link(snapshot, paths.DEVICE_NODES_WANTED, paths.DEVICE_NODES_UNIT)),
         (Step.WRAPPER, _link(snapshot, paths.WRAPPER_CURRENT, sources.wrapper.directory)),
         (Step.GVISOR, _link(snapshot, paths.GVISOR_CURRENT, release_directory)),
     )
     made = Plan(
         refusals=(),
-        kernel=_kernel(settings, snapshot),
+        kernel=_kernel(snapshot),
         packages=packages,
         release=release,
         wrapper=_wrapper(snapshot, sources.wrapper),
@@ -67,13 +68,13 @@ def site_plan(settings: Settings, snapshot: HostSnapshot, sources: Sources) -> P
     return Plan(refusals=against) if against else made
 
 
-def _kernel(settings: Settings, snapshot: HostSnapshot) -> KernelChange | None:
+def _kernel(snapshot: HostSnapshot) -> KernelChange | None:
     needed = device_specs.device_nodes(snapshot.gpus)
     there = {node.path for node in snapshot.nodes if node.kind == "c"}
     missing = tuple(path for path in needed if path not in there)
     if not missing:
         return None
-    return KernelChange(settings.kernel_modules, needed, f"device nodes are missing: {', '.join(missing)}")
+    return KernelChange(f"device nodes are missing: {', '.join(missing)}")
 
 
 def _packages(

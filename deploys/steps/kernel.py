@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 
 @deploy("Kernel")
 def kernel(run: HostRun) -> None:
-    """Modules at every boot; nodes now: in csv and cdi mode neither runsc nor the shim makes any."""
-    operations.files_put(name="Modules to load at boot", run=run, step=Step.KERNEL)
+    """At every boot, and now where a node is missing: neither runsc nor the shim makes any."""
+    operations.files_put(name="Modules and device nodes at boot", run=run, step=Step.KERNEL)
     operations.devices_made(name="Device nodes", run=run)

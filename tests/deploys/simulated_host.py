@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploys.model import paths
 from deploys.model.applied import Applied, AppliedRelease, Before, RuntimeProbe
+from deploys.model.device_specs import device_nodes
 from deploys.model.managed_files import file_change, wrapper_settings_file
 from deploys.model.plan import Plan
 from deploys.model.site_plan import applied_after, site_plan
@@ -71,12 +72,10 @@ def _configure(host: dict[str, Any], changes: Plan) -> None:
 
 def _install(host: dict[str, Any], changes: Plan, sources: Sources) -> None:
     if changes.kernel is not None:
-        others = [node for node in host["nodes"] if node["path"] not in changes.kernel.nodes]
-        made = [
+        host["nodes"] = [
             {"path": path, "kind": "c", "major": 195, "minor": 0, "mode": 0o666}
-            for path in changes.kernel.nodes
+            for path in device_nodes(snapshot(host).gpus)
         ]
-        host["nodes"] = [*others, *made]
     if changes.packages is not None:
         host["packages"] = dict.fromkeys(TOOLKIT_PACKAGES, changes.packages.version)
     if changes.release is not None:

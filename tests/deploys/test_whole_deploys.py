@@ -193,7 +193,8 @@ def test_files_come_before_the_links_that_make_them_live_and_docker_comes_last(s
         if entry["program"] == "docker_engine":
             written.append(task["path"])
     assert [path for path in written if not path.startswith(WRAPPER_TREE)] == [
-        *(paths.BEFORE, paths.MODULES_LOAD, paths.APT_KEYRING, paths.APT_SOURCE),
+        *(paths.BEFORE, paths.MODULES_LOAD, paths.DEVICE_NODES_PROGRAM, paths.DEVICE_NODES_UNIT),
+        *(paths.DEVICE_NODES_WANTED, paths.APT_KEYRING, paths.APT_SOURCE),
         *(paths.LAUNCHER, paths.ADMIN_COMMAND, paths.WRAPPER_LOGROTATE, paths.WRAPPER_CURRENT),
         *(paths.WRAPPER_SETTINGS, paths.GVISOR_CURRENT, paths.DEVICES_CSV, paths.DRIVERS_CSV),
         *(paths.TOOLKIT_CONFIG, paths.DAEMON_JSON, paths.APPLIED),

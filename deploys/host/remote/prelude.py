@@ -225,6 +225,7 @@ def replace_file(path: str, content: bytes, mode: int) -> None:
 
 def switch_link(path: str, target: str) -> None:
     """Make a symbolic link point elsewhere in one step: there is no moment at which it is missing."""
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     beside = path + ".nvproxy-fleet.new"
     if os.path.lexists(beside):
         os.unlink(beside)

@@ -18,6 +18,8 @@ from tests.deploys.simulated_host import CONVERGED, NOTHING, SETTINGS, SOURCES, 
 
 FILE_STEPS = {
     paths.MODULES_LOAD: Step.KERNEL,
+    paths.DEVICE_NODES_PROGRAM: Step.KERNEL,
+    paths.DEVICE_NODES_UNIT: Step.KERNEL,
     paths.LAUNCHER: Step.WRAPPER,
     paths.ADMIN_COMMAND: Step.WRAPPER,
     paths.WRAPPER_SETTINGS: Step.WRAPPER,

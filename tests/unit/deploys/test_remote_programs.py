@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploys.host.remote import containers_of_runtime, install_packages, kernel_devices, prelude
+from deploys.host.remote import containers_of_runtime, install_packages, prelude
 from deploys.model.versions import TOOLKIT_PACKAGES
 
 ONE, OTHER = "a" * 64, "b" * 64
@@ -58,38 +58,6 @@ ps) [ -e asked ] && echo {ONE} || echo "{ONE}\n{OTHER}" ;;
 esac""",
         )
         assert self.ask() == {"containers": ["train"]}
-
-
-class TestKernelDevices:
-    """Modules are loaded, nodes are made by the driver's own program, and looked at afterwards."""
-
-    def test_a_control_node_and_each_gpu_are_asked_for_by_their_numbers(self, programs):
-        programs.add("modprobe", "")
-        programs.add("nvidia-modprobe", "")
-        task = {"modules": ["nvidia", "nvidia-uvm"], "nodes": ["/dev/null", "/dev/nvidia4711"]}
-        assert "/dev/nvidia4711: no character device" in kernel_devices.main(task)["error"]
-        assert programs.calls == [
-            "modprobe nvidia",
-            "modprobe nvidia-uvm",
-            "nvidia-modprobe -u -c 0",
-            "nvidia-modprobe -c 4711",
-        ]
-
-    def test_nodes_that_are_there_are_right_whatever_modprobe_says(self, programs):
-        programs.add("modprobe", "echo 'modprobe: FATAL: Module nvidia not found' >&2; exit 1")
-        assert kernel_devices.main({"modules": ["nvidia"], "nodes": ["/dev/null"]}) == {}
-
-    def test_what_the_programs_said_is_the_reason(self, programs):
-        programs.add("modprobe", "echo 'modprobe: FATAL: Module nvidia not found' >&2; exit 1")
-        error = kernel_devices.main({"modules": ["nvidia"], "nodes": ["/dev/nvidia4711"]})["error"]
-        assert "Module nvidia not found" in error
-        assert error.endswith("Install the driver's kernel modules and nvidia-modprobe, and run again.")
-
-    @pytest.mark.parametrize("make", ["mkdir", "touch"])
-    def test_a_directory_or_a_file_by_the_name_of_a_node_is_no_node(self, programs, tmp_path, make):
-        path = tmp_path / "nvidiactl"
-        path.mkdir() if make == "mkdir" else path.touch()
-        assert "no character device" in kernel_devices.main({"modules": [], "nodes": [str(path)]})["error"]
 
 
 class TestInstallPackages:

@@ -54,10 +54,11 @@ def test_a_blank_host_gets_everything_and_a_reason_for_each_change():
     assert made.directories == (paths.DECISION_LOG_DIR,)
     assert {change.path for _, change in made.files} == {
         *(paths.MODULES_LOAD, paths.APT_KEYRING, paths.APT_SOURCE, paths.LAUNCHER, paths.ADMIN_COMMAND),
+        *(paths.DEVICE_NODES_PROGRAM, paths.DEVICE_NODES_UNIT),
         *(paths.WRAPPER_LOGROTATE, paths.DEVICES_CSV, paths.DRIVERS_CSV, paths.TOOLKIT_CONFIG),
     }
-    assert {change.path for _, change in made.links} == {paths.GVISOR_CURRENT, paths.WRAPPER_CURRENT}
-    assert len(made.reasons) == 4 + 9 + 1 + 2 + len(made.directories)
+    assert {change.path for _, change in made.links} == set(paths.MANAGED_LINKS)
+    assert len(made.reasons) == 4 + 11 + 1 + 3 + len(made.directories)
     assert all(re.search(r"not (there|installed)|tried first", reason) for reason in made.reasons)
     assert not any("None" in reason or "{" in reason for reason in made.reasons)
 
@@ -65,8 +66,6 @@ def test_a_blank_host_gets_everything_and_a_reason_for_each_change():
 def test_a_blank_host_without_nodes_gets_them_made():
     made = site_plan(SETTINGS, drifted(BLANK, at("nodes", value=[])), SOURCES)
     assert made.kernel == KernelChange(
-        ("nvidia", "nvidia-uvm"),
-        ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia1", "/dev/nvidia0"),
         "device nodes are missing: /dev/nvidiactl, /dev/nvidia-uvm, /dev/nvidia1, /dev/nvidia0",
     )
 
@@ -183,7 +182,7 @@ def test_a_node_that_is_missing_is_made_and_nothing_else(nodes):
 def test_nodes_are_named_by_minor_since_minors_are_not_in_the_order_of_the_gpus():
     gpus = [{**gpu, "minor": minor} for gpu, minor in zip(BLANK["gpus"], (7, 3), strict=True)]
     made = site_plan(SETTINGS, drifted(BLANK, at("gpus", value=gpus)), SOURCES)
-    assert made.kernel.nodes[2:] == ("/dev/nvidia7", "/dev/nvidia3")
+    assert made.kernel.why == "device nodes are missing: /dev/nvidia7, /dev/nvidia3"
 
 
 def engine_change(file: FileChange | None, why: str) -> EngineChange:
