@@ -102,7 +102,11 @@ int main(int argc, char **argv)
         puts("NVIDIA-SMI couldn't find libnvidia-ml.so library in your system.");
         return 12;
     }
-    if ((result = NVML(nvmlInit_v2)()) != NVML_SUCCESS)
+    if ((result = NVML(nvmlInit_v2)()) == NVML_ERROR_DRIVER_NOT_LOADED)
+        return puts("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure that the latest NVIDIA "
+                    "driver is installed and running.\n"),
+               (int)result;
+    if (result != NVML_SUCCESS)
         return printf("Failed to initialize NVML: %s\n", NVML(nvmlErrorString)(result)), (int)result;
     NVML(nvmlDeviceGetCount_v2)(&count);
     if (!count)

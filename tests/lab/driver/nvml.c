@@ -186,7 +186,7 @@ nvmlReturn_t nvmlInit_v2(void)
     if (read_gpus_file())
         return source = GPUS_FILE, NVML_SUCCESS;
     find_nodes();
-    return source = "the nodes that are there", NVML_SUCCESS;
+    return source = "the nodes that are there", gpu_count ? NVML_SUCCESS : NVML_ERROR_DRIVER_NOT_LOADED;
 }
 
 nvmlReturn_t nvmlInit(void) { return nvmlInit_v2(); }
@@ -200,6 +200,7 @@ const char *nvmlErrorString(nvmlReturn_t result)
     case NVML_ERROR_NOT_SUPPORTED: return "Not Supported (by the lab's stand-in)";
     case NVML_ERROR_NOT_FOUND: return "Not Found";
     case NVML_ERROR_INVALID_ARGUMENT: return "Invalid Argument";
+    case NVML_ERROR_DRIVER_NOT_LOADED: return "Driver Not Loaded";
     case NVML_ERROR_LIB_RM_VERSION_MISMATCH: return "Driver/library version mismatch";
     default: return "Unknown Error";
     }

@@ -100,10 +100,8 @@ static int add_gpu(struct pci_dev *device, const struct pci_device_id *id)
 	for (unsigned int other = 0; other < NV_MAX_DEVICES; other++)
 		if (gpus[other].present && gpus[other].minor == gpu->minor)
 			error = -EBUSY;
-	if (gpu->minor > NV_MINOR_REGULAR_MAX)
-		error = -ERANGE;
 	if (error)
-		dev_err(&device->dev, "NVRM: no minor %u for this GPU: see the parameter minors\n", gpu->minor);
+		dev_err(&device->dev, "NVRM: minor %u is another GPU's: see the parameter minors\n", gpu->minor);
 	error = error ?: nv_procfs_add_gpu(gpu);
 	error = error ?: nv_caps_add_gpu(gpu);
 	if (error)
@@ -479,6 +477,16 @@ static int check_parameters(void)
 	if (!length || length >= NV_VERSION_LENGTH || strspn(driver_version, "0123456789.") != length) {
 		pr_err("NVRM: driver_version=%s: a version is like " LAB_DRIVER_VERSION "\n", driver_version);
 		return -EINVAL;
+	}
+	for (int i = 0; i < minors_given; i++) {
+		bool twice = false;
+
+		for (int other = 0; other < i; other++)
+			twice |= minors[other] == minors[i];
+		if (twice || minors[i] > NV_MINOR_REGULAR_MAX) {
+			pr_err("NVRM: minors=...%u: minors are 0 to %u, each once\n", minors[i], NV_MINOR_REGULAR_MAX);
+			return -EINVAL;
+		}
 	}
 	for (int i = 0; i < mig_given; i++) {
 		if (mig[i] < -1 || mig[i] > MIG_INSTANCES_MAX) {
