@@ -3,6 +3,9 @@ SHELL := /bin/sh
 PYTHON ?= python3
 RUN := .venv/bin/python
 LAB := $(RUN) -m tests.lab
+PACKAGES := $(PYTHON) -m tests.machine_packages
+NEEDS_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+    { echo "nvproxy-fleet needs Python 3.11 or newer on this machine; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another with 'make PYTHON=python3.12 …'." >&2; exit 1; }
 
 .PHONY: demo demo-down test test-vm unit lint bench fuzz matrix upstream docs venv clean help
 
@@ -17,6 +20,7 @@ demo-down: .venv/ready ## take the lab down again
 	$(LAB) down
 
 test: .venv/ready lint ## everything: the lab and its hosts included
+	@$(PACKAGES) tests lab
 	@mkdir -p build
 	@$(LAB) parts >build/lab-parts.log 2>&1 & $(RUN) -m pytest; status=$$?; wait; exit $$status
 
@@ -24,6 +28,7 @@ test-vm: .venv/ready ## the lab's tests on hosts that are virtual machines, and 
 	$(RUN) -m pytest --machine vm --long tests/e2e
 
 unit: .venv/ready ## what needs no lab
+	@$(PACKAGES) tests
 	$(RUN) -m pytest -m "not lab and not gpu"
 
 lint: .venv/ready ## ruff, mypy, and who may import whom
@@ -33,6 +38,7 @@ lint: .venv/ready ## ruff, mypy, and who may import whom
 	.venv/bin/lint-imports --no-cache --no-logo
 
 bench: .venv/ready ## the wrapper's cost, as ratios to its budgets, into docs/benchmarks.md
+	@$(PACKAGES) bench
 	$(RUN) -m tests.bench
 
 fuzz: .venv/ready ## a million odd specs, and a million inputs for each parser (half an hour on two processors)
@@ -54,9 +60,8 @@ clean: ## what make made here; the lab's cache and reports/ stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build
 
 .venv/ready: requirements/dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	    { echo "nvproxy-fleet needs Python 3.11 or newer on this machine; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another with 'make PYTHON=python3.12 …'." >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q && apt-get install -yq python3-venv; }
+	$(NEEDS_PYTHON)
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(PACKAGES) venv
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@

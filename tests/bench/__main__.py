@@ -189,10 +189,7 @@ def python_program(wrapper: InstalledWrapper) -> str:
 
 
 def instructions(calls: dict[str, Call], wrapper: InstalledWrapper, home: Path) -> dict[str, int]:
-    """Instructions in user space up to the start of runsc (callgrind); empty where there is no valgrind."""
-    valgrind = shutil.which("valgrind")
-    if valgrind is None:
-        return {}
+    """Instructions in user space up to the start of runsc (callgrind)."""
     counted = {
         BASH: [["/bin/bash", *calls[BASH].command]],
         STATE: [["/bin/sh", *calls[STATE].command]],
@@ -205,7 +202,7 @@ def instructions(calls: dict[str, Call], wrapper: InstalledWrapper, home: Path) 
         call = calls[name]
         if call.bundle is not None:
             (call.bundle / "config.json").write_bytes(call.spec)
-        found[name] = sum(count(valgrind, command, home) for command in commands)
+        found[name] = sum(count(command, home) for command in commands)
     return found
 
 
@@ -215,12 +212,12 @@ def grep_of(wrapper: InstalledWrapper, call: Call) -> list[str]:
     return [*shlex.split(command.replace("\\\n", "")), f"{call.bundle}/config.json"]
 
 
-def count(valgrind: str, command: list[str], home: Path) -> int:
+def count(command: list[str], home: Path) -> int:
     """What callgrind counts in one process until it ends or becomes another program."""
     out = home / "callgrind"
     out.mkdir()
     process = subprocess.Popen(
-        [valgrind, "--tool=callgrind", f"--callgrind-out-file={out}/%p", "--dump-before=execve", *command],
+        ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}/%p", "--dump-before=execve", *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "LC_ALL": "C"},
@@ -262,7 +259,7 @@ def report(measured: dict[str, list[float]], counted: dict[str, int], rounds: in
         "## Times, in milliseconds",
         table(["call", "median", "minimum"], times),
         "## Instructions in user space until runsc starts, in millions (callgrind)",
-        table(["call", "instructions"], counts) if counts else "valgrind was not installed.",
+        table(["call", "instructions"], counts),
     ]
     return "\n\n".join(parts) + "\n"
 

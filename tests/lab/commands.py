@@ -25,7 +25,6 @@ def run_logged(
     what: str,
     env: dict[str, str] | None = None,
     cwd: Path | None = None,
-    dies_with_us: bool = True,
 ) -> None:
     """Run a program with its output appended to `log`; raise `LabError` with its last words when it fails."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +32,7 @@ def run_logged(
         start = output.tell()
         try:
             process = subprocess.Popen(
-                [*(DIE_WITH_US if dies_with_us else ()), *argv],
+                [*DIE_WITH_US, *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -43,9 +42,8 @@ def run_logged(
             )
         except FileNotFoundError as error:
             raise LabError(f"{what}: the program {error.filename} is missing; install it") from error
-        if dies_with_us:
-            with _running_lock:
-                _running.add(process)
+        with _running_lock:
+            _running.add(process)
         status = process.wait()
         with _running_lock:
             _running.discard(process)

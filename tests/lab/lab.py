@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import machine_packages
+
 from . import machine
 from .cache import Cache, Part
 from .container import Container
@@ -182,14 +184,20 @@ class Lab:
         return [*images, *layers, mirror(contents)]
 
     def _build(self, wanted: Sequence[Part], progress: Progress) -> None:
-        if all(self.cache.path(part).exists() for part in wanted):
-            return
-        if missing := machine.missing_packages():
-            step = f"installing {' '.join(missing)} on this machine"
+        # Also where all is built: what boots hosts and logs in to them may be missing beside a full cache.
+        self._install_packages(progress)
+        if not all(self.cache.path(part).exists() for part in wanted):
+            self.cache.build(wanted, progress)
+
+    def _install_packages(self, progress: Progress) -> None:
+        if names := machine_packages.missing([machine_packages.Use.LAB]):
+            step = f"installing {' '.join(names)} on this machine"
             progress.start(step)
-            machine.install_packages(missing, self.cache.log("packages"))
+            try:
+                machine_packages.install(names, self.cache.log("packages"))
+            except machine_packages.PackagesError as error:
+                raise LabError(str(error)) from error
             progress.done(step)
-        self.cache.build(wanted, progress)
 
     def _contents(
         self,

@@ -7,29 +7,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from .commands import output_of, run_logged
+from .commands import output_of
 from .errors import LabError
 from .versions import HOST_SUITE
 
 GO_NEEDED = (1, 25)
 # Images 2 GB, parts 0.6 GB, Go's module and build caches 6 GB, two hosts with images, a machine's disk.
 FREE_BYTES_NEEDED = 16 << 30
-PACKAGES = (
-    "apt-utils",
-    "bzip2",
-    "debian-archive-keyring",
-    "debootstrap",
-    "gcc",
-    "gnupg",
-    "iproute2",
-    "libc6-dev",
-    "libseccomp-dev",
-    "openssh-client",
-    "qemu-system-x86",
-    "patchelf",
-    "pkg-config",
-    "systemd-container",
-)
 
 
 def check(cache_directory: Path) -> None:
@@ -90,27 +74,6 @@ def _check_namespaces() -> None:
             f"namespaces cannot be made here (unshare: {done.stderr.strip()}): run the lab on a machine or "
             "in a virtual machine of its own, not in an unprivileged container"
         )
-
-
-def missing_packages() -> list[str]:
-    """Those of `PACKAGES` that are not installed."""
-    asked = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *PACKAGES]
-    known = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
-    installed = {line.split()[0] for line in known.splitlines() if line.endswith(" installed")}
-    return sorted(set(PACKAGES) - installed)
-
-
-def install_packages(packages: list[str], log: Path) -> None:
-    """Install packages from the machine's own package sources.
-
-    apt-get is not killed with us: half-configured packages would be this machine's trouble. The
-    next lab waits for it.
-    """
-    env = {"DEBIAN_FRONTEND": "noninteractive"}
-    apt_get = ["apt-get", "-qq", "-oDPkg::Lock::Timeout=300"]
-    run_logged([*apt_get, "update"], log=log, what="apt-get update", env=env, dies_with_us=False)
-    argv = [*apt_get, "install", "--yes", "--no-install-recommends", *packages]
-    run_logged(argv, log=log, what=f"installing {' '.join(packages)}", env=env, dies_with_us=False)
 
 
 def debian_mirror() -> str:

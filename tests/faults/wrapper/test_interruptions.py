@@ -6,8 +6,10 @@ call of a name. The product has no switch for tests.
 
 import contextlib
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -225,7 +227,7 @@ def test_a_daemon_that_host_preparation_leaves_behind_is_not_waited_for(wrapper)
     assert preparation.run([["/bin/sh", "-c", f"sleep 60 & echo $! >{pid}; echo warned >&2; exit 4"]]) == [
         f"/bin/sh -c sleep 60 & echo $! >{pid}; echo warned >&2; exit 4: exit status 4, warned"
     ]
-    subprocess.run(["kill", pid.read_text().strip()], check=True)
+    os.kill(int(pid.read_text()), signal.SIGTERM)
 
 
 def test_calls_at_once_leave_whole_lines_in_the_decision_log(wrapper):

@@ -1,6 +1,5 @@
 """The other files of the wrapper on a host, by the programs that read them."""
 
-import shutil
 import subprocess
 
 import pytest
@@ -22,7 +21,6 @@ def test_the_admin_command_is_the_module(tmp_path, shell):
     assert '"class"' in by_command.stdout
 
 
-@pytest.mark.skipif(shutil.which("logrotate") is None, reason="logrotate is not installed")
 def test_logrotate_rotates_the_decision_log_and_the_next_line_starts_a_new_one(tmp_path):
     log = tmp_path / "decisions.jsonl"
     log.write_text("{}\n")
