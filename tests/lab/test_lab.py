@@ -228,7 +228,7 @@ class TestWhatStopsTheLabBeforeItBegins:
         with pytest.raises(LabError, match=r"no go in PATH.*https://go\.dev/dl/"):
             machine.check(tmp_path)
 
-    @pytest.mark.parametrize("said", ["go version go1.24.9 linux/amd64", "go version devel"])
+    @pytest.mark.parametrize("said", ["go version go1.25.9 linux/amd64", "go version devel"])
     def test_an_old_go(self, monkeypatch, tmp_path, said):
         (tmp_path / "go").write_text(f"#!/bin/sh\necho {said}\n")
         (tmp_path / "go").chmod(0o755)

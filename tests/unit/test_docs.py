@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.machine import GO_NEEDED
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -42,3 +44,8 @@ def test_the_readme_is_one_screen_with_both_commands_at_its_top():
         "make test",
     ]
     assert lines.index(next(line for line in lines if "make demo" in line)) < 8
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/lab.md"])
+def test_the_go_that_is_asked_for_is_the_go_that_the_lab_needs(page):
+    assert re.findall(r"\bGo (\d+\.\d+)", (ROOT / page).read_text()) == [".".join(map(str, GO_NEEDED))]
