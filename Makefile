@@ -20,7 +20,7 @@ demo-down: .venv/ready ## take the lab down again
 	$(LAB) down
 
 test: .venv/ready lint ## everything: the lab and its hosts included
-	@$(PACKAGES) tests lab
+	@$(PACKAGES) tests lab vm
 	@mkdir -p build
 	@$(LAB) parts >build/lab-parts.log 2>&1 & $(RUN) -m pytest; status=$$?; wait; exit $$status
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import machine_packages
+from tests.machine_packages import Use
 
 from . import machine
 from .cache import Cache, Part
@@ -73,7 +74,9 @@ class Lab:
         machine.check(self.cache.directory)
         with Progress() as progress, self.cache.lock(progress):
             contents = self._contents(releases, toolkits, newest_only=newest_only)
-            self._build(self._wanted(definitions, contents), progress)
+            has_machines = any(definition.machine is Machine.VM for definition in definitions)
+            uses = (Use.LAB, Use.VM) if has_machines else (Use.LAB,)
+            self._build(self._wanted(definitions, contents), progress, uses)
             self.network.up()
             self._mirror_server.serve(self.cache.path(mirror(contents)))
             self._write_ssh_key()
@@ -183,14 +186,14 @@ class Lab:
         images = [_image(definition) for definition in definitions]
         return [*images, *layers, mirror(contents)]
 
-    def _build(self, wanted: Sequence[Part], progress: Progress) -> None:
+    def _build(self, wanted: Sequence[Part], progress: Progress, uses: Sequence[Use] = (Use.LAB,)) -> None:
         # Also where all is built: what boots hosts and logs in to them may be missing beside a full cache.
-        self._install_packages(progress)
+        self._install_packages(uses, progress)
         if not all(self.cache.path(part).exists() for part in wanted):
             self.cache.build(wanted, progress)
 
-    def _install_packages(self, progress: Progress) -> None:
-        if names := machine_packages.missing([machine_packages.Use.LAB]):
+    def _install_packages(self, uses: Sequence[Use], progress: Progress) -> None:
+        if names := machine_packages.missing(uses):
             step = f"installing {' '.join(names)} on this machine"
             progress.start(step)
             try:

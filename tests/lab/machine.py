@@ -11,6 +11,7 @@ from .commands import output_of
 from .errors import LabError
 from .versions import HOST_SUITE
 
+# The newest toolkit of versions.py needs it, by the go.mod of its module.
 GO_NEEDED = (1, 26)
 # Images 2 GB, parts 0.6 GB, Go's module and build caches 6 GB, two hosts with images, a machine's disk.
 FREE_BYTES_NEEDED = 16 << 30
