@@ -120,7 +120,7 @@ cp *.ko "/lib/modules/$1/updates/dkms"
 depmod "$1"
 """
 CLIENT = "usr/local/lib/nvproxy-lab/client"
-_STATIC = (*_CFLAGS, "-static")
+STATIC_CFLAGS = (*_CFLAGS, "-static")
 
 
 def kernel_driver(suite_root: Part, version: str = DRIVER_VERSION) -> Part:
@@ -151,7 +151,7 @@ def kernel_driver(suite_root: Part, version: str = DRIVER_VERSION) -> Part:
         path.read_text() for path in sorted([*KERNEL_SOURCES.iterdir(), SOURCES / "client.c"])
     )
     texts = (_MODULES_LOAD, _NO_NOUVEAU)
-    definition = "\0".join([version, _BUILD_MODULES, repr(_STATIC), repr(texts), sources])
+    definition = "\0".join([version, _BUILD_MODULES, repr(STATIC_CFLAGS), repr(texts), sources])
 
     def build(cache: Cache, into: Path) -> None:
         log = cache.log(name)
@@ -173,7 +173,9 @@ def kernel_driver(suite_root: Part, version: str = DRIVER_VERSION) -> Part:
         client = into / CLIENT
         client.parent.mkdir(parents=True)
         run_logged(
-            ["gcc", *_STATIC, "-o", str(client), str(SOURCES / "client.c")], log=log, what="compiling client"
+            ["gcc", *STATIC_CFLAGS, "-o", str(client), str(SOURCES / "client.c")],
+            log=log,
+            what="compiling client",
         )
         for path, text in texts:
             (into / path).parent.mkdir(parents=True)

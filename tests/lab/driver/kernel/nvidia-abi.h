@@ -240,6 +240,30 @@ struct uvm_mm_initialize {
 	__u32 status;
 };
 
+/* gVisor's nvproxy and the driver refuse another size (gVisor 20260905, pkg/abi/nvgpu: Sizeof…). */
+#define NV_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), #type)
+NV_SIZE(nv_card_info, 72);
+NV_SIZE(nv_version, 72);
+NV_SIZE(nv_xfer, 16);
+NV_SIZE(nv_os_event, 16);
+NV_SIZE(nv_numa_info, 560);
+NV_SIZE(nv_rm_free, 16);
+NV_SIZE(nv_rm_alloc, 32);
+NV_SIZE(nv_rm_alloc_rights, 48);
+NV_SIZE(nv_rm_control, 32);
+NV_SIZE(nv_device_params, 56);
+NV_SIZE(nv_probed_ids, 256);
+NV_SIZE(nv_attach_ids, 132);
+NV_SIZE(nv_id_info, 40);
+NV_SIZE(nv_id_info_v2, 32);
+NV_SIZE(nv_pci_location, 12);
+NV_SIZE(nv_uuid_from_id, 268);
+NV_SIZE(nv_name_string, 132);
+NV_SIZE(nv_gid_info, 268);
+NV_SIZE(uvm_initialize, 16);
+NV_SIZE(uvm_mm_initialize, 8);
+NV_SIZE(uvm_pageable_mem_access, 8);
+
 /* The lab's own: what its pretend GPUs are. definition.py's PretendGpu makes the same UUIDs. */
 #define LAB_PCI_DEVICE 0x2330
 #define LAB_PCI_SUBSYSTEM 0x6c62 /* on no real card: the stand-in never takes a real GPU */
