@@ -71,12 +71,16 @@ static void list(unsigned int count)
 {
     for (unsigned int index = 0; index < count; index++) {
         char name[96], uuid[96];
-        nvmlDevice_t gpu;
+        nvmlDevice_t gpu, mig_device;
 
         NVML(nvmlDeviceGetHandleByIndex_v2)(index, &gpu);
         NVML(nvmlDeviceGetName)(gpu, name, sizeof name);
         NVML(nvmlDeviceGetUUID)(gpu, uuid, sizeof uuid);
         printf("GPU %u: %s (UUID: %s)\n", index, name, uuid);
+        for (unsigned int number = 0; !NVML(nvmlDeviceGetMigDeviceHandleByIndex)(gpu, number, &mig_device); number++) {
+            NVML(nvmlDeviceGetUUID)(mig_device, uuid, sizeof uuid);
+            printf("  MIG 1g.10gb     Device  %u: (UUID: %s)\n", number, uuid);
+        }
     }
 }
 

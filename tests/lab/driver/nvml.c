@@ -31,12 +31,20 @@
 
 const char *lab_source(void);
 
+#define MIG_UUID "MIG-6c616200-0000-0000-%04x-%012x" /* of the instance and the GPU's minor */
+#define MIG_DIRECTORY "/proc/driver/nvidia/capabilities/gpu%u/mig"
+#define MAX_INSTANCES 7
+
+/* A GPU, or a MIG device: then `gpu` is the one that it is a part of. */
 struct nvmlDevice_st {
     unsigned int index, minor;
     char uuid[64], bus_id[32];
+    struct nvmlDevice_st *gpu;
+    unsigned int instance;       /* of a MIG device: gi1, gi2, ..., each with ci0 */
+    unsigned int mig, mig_count; /* of a GPU: whether MIG is on, and its MIG devices */
 };
 
-static struct nvmlDevice_st gpus[MAX_GPUS];
+static struct nvmlDevice_st gpus[MAX_GPUS], mig_devices[MAX_GPUS][MAX_INSTANCES];
 static unsigned int gpu_count;
 static const char *source = "nothing";
 
@@ -84,6 +92,28 @@ static int ask_uuid(int control, unsigned int client, unsigned int gpu_id, struc
     return 1;
 }
 
+/* On the host only: no sandbox has these files, and nvproxy has no MIG. */
+static void find_mig_devices(struct nvmlDevice_st *gpu)
+{
+    struct nvmlDevice_st *devices = mig_devices[gpu->index];
+    char path[96];
+
+    snprintf(path, sizeof path, MIG_DIRECTORY, gpu->minor);
+    gpu->mig = !access(path, F_OK);
+    for (gpu->mig_count = 0; gpu->mig_count < MAX_INSTANCES; gpu->mig_count++) {
+        struct nvmlDevice_st *device = &devices[gpu->mig_count];
+
+        snprintf(path, sizeof path, MIG_DIRECTORY "/gi%u/access", gpu->minor, gpu->mig_count + 1);
+        if (access(path, F_OK))
+            break;
+        *device = *gpu;
+        device->gpu = gpu;
+        device->index = gpu->mig_count;
+        device->instance = gpu->mig_count + 1;
+        snprintf(device->uuid, sizeof device->uuid, MIG_UUID, device->instance, gpu->minor);
+    }
+}
+
 static void ask_card(int control, unsigned int client, const struct nv_card_info *card)
 {
     struct nvmlDevice_st *gpu = &gpus[gpu_count];
@@ -96,8 +126,10 @@ static void ask_card(int control, unsigned int client, const struct nv_card_info
         return;
     gpu->minor = card->minor_number;
     snprintf(gpu->bus_id, sizeof gpu->bus_id, "%08X:%02X:%02X.0", card->domain, card->bus, card->slot);
-    if (!ASK(node, NV_ESC_REGISTER_FD, request) && ask_uuid(control, client, card->gpu_id, gpu))
+    if (!ASK(node, NV_ESC_REGISTER_FD, request) && ask_uuid(control, client, card->gpu_id, gpu)) {
         gpu->index = gpu_count++;
+        find_mig_devices(gpu);
+    }
     close(node);
 }
 
@@ -179,6 +211,7 @@ nvmlReturn_t nvmlInit_v2(void)
 {
     nvmlReturn_t result;
 
+    memset(gpus, 0, sizeof gpus);
     gpu_count = 0;
     result = ask_driver();
     if (result != NVML_ERROR_DRIVER_NOT_LOADED)
@@ -225,9 +258,13 @@ nvmlReturn_t nvmlDeviceGetHandleByIndex(unsigned int index, nvmlDevice_t *device
 
 nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device)
 {
-    for (unsigned int index = 0; index < gpu_count; index++)
+    for (unsigned int index = 0; index < gpu_count; index++) {
         if (!strcmp(gpus[index].uuid, uuid))
             return *device = &gpus[index], NVML_SUCCESS;
+        for (unsigned int number = 0; number < gpus[index].mig_count; number++)
+            if (!strcmp(mig_devices[index][number].uuid, uuid))
+                return *device = &mig_devices[index][number], NVML_SUCCESS;
+    }
     return NVML_ERROR_NOT_FOUND;
 }
 
@@ -249,16 +286,98 @@ nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t device, nvmlPciInfo_t *pci)
 
 nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, unsigned int *current, unsigned int *pending)
 {
-    return (void)device, *current = *pending = NVML_DEVICE_MIG_DISABLE, NVML_SUCCESS;
+    return *current = *pending = device->mig ? NVML_DEVICE_MIG_ENABLE : NVML_DEVICE_MIG_DISABLE, NVML_SUCCESS;
 }
 
-nvmlReturn_t nvmlDeviceGetMaxMigDeviceCount(nvmlDevice_t device, unsigned int *count) { return (void)device, *count = 0, NVML_SUCCESS; }
-nvmlReturn_t nvmlDeviceIsMigDeviceHandle(nvmlDevice_t device, unsigned int *is_mig) { return (void)device, *is_mig = 0, NVML_SUCCESS; }
+nvmlReturn_t nvmlDeviceGetMaxMigDeviceCount(nvmlDevice_t device, unsigned int *count)
+{
+    return *count = device->mig ? MAX_INSTANCES : 0, NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(nvmlDevice_t device, unsigned int index, nvmlDevice_t *mig_device)
+{
+    if (device->gpu || index >= MAX_INSTANCES)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    if (index >= device->mig_count)
+        return NVML_ERROR_NOT_FOUND;
+    return *mig_device = &mig_devices[device->index][index], NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceIsMigDeviceHandle(nvmlDevice_t device, unsigned int *is_mig) { return *is_mig = device->gpu != NULL, NVML_SUCCESS; }
+
+nvmlReturn_t nvmlDeviceGetDeviceHandleFromMigDeviceHandle(nvmlDevice_t mig_device, nvmlDevice_t *device)
+{
+    return mig_device->gpu ? (*device = mig_device->gpu, NVML_SUCCESS) : NVML_ERROR_INVALID_ARGUMENT;
+}
+
+nvmlReturn_t nvmlDeviceGetGpuInstanceId(nvmlDevice_t device, unsigned int *id)
+{
+    return device->gpu ? (*id = device->instance, NVML_SUCCESS) : NVML_ERROR_NOT_SUPPORTED;
+}
+
+nvmlReturn_t nvmlDeviceGetComputeInstanceId(nvmlDevice_t device, unsigned int *id)
+{
+    return device->gpu ? (*id = 0, NVML_SUCCESS) : NVML_ERROR_NOT_SUPPORTED;
+}
+
+/* What go-nvlib asks to name a MIG device's profile (v0.9.1, pkg/nvlib/device/mig_device.go). There is one, of one slice: number 0 among
+ * NVML's, and its id is 0 too. A MIG device stands for its GPU instance and for its compute instance. */
+#define MIG_MEMORY_MB (10 << 10)
+
+nvmlReturn_t nvmlDeviceGetAttributes_v2(nvmlDevice_t device, nvmlDeviceAttributes_t *attributes)
+{
+    if (!device->gpu)
+        return NVML_ERROR_NOT_SUPPORTED;
+    *attributes = (nvmlDeviceAttributes_t){.gpuInstanceSliceCount = 1, .computeInstanceSliceCount = 1, .memorySizeMB = MIG_MEMORY_MB};
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetGpuInstanceProfileInfo(nvmlDevice_t device, unsigned int profile, nvmlGpuInstanceProfileInfo_t *info)
+{
+    if (!device->mig || profile != NVML_GPU_INSTANCE_PROFILE_1_SLICE)
+        return NVML_ERROR_NOT_SUPPORTED;
+    *info = (nvmlGpuInstanceProfileInfo_t){.sliceCount = 1, .instanceCount = MAX_INSTANCES, .memorySizeMB = MIG_MEMORY_MB};
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetGpuInstanceById(nvmlDevice_t device, unsigned int id, nvmlGpuInstance_t *instance)
+{
+    if (!id || id > device->mig_count)
+        return NVML_ERROR_NOT_FOUND;
+    return *instance = (nvmlGpuInstance_t)&mig_devices[device->index][id - 1], NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlGpuInstanceGetInfo(nvmlGpuInstance_t instance, nvmlGpuInstanceInfo_t *info)
+{
+    nvmlDevice_t device = (nvmlDevice_t)instance;
+
+    *info = (nvmlGpuInstanceInfo_t){.device = device->gpu, .id = device->instance};
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlGpuInstanceGetComputeInstanceById(nvmlGpuInstance_t instance, unsigned int id, nvmlComputeInstance_t *compute)
+{
+    return id ? NVML_ERROR_NOT_FOUND : (*compute = (nvmlComputeInstance_t)instance, NVML_SUCCESS);
+}
+
+nvmlReturn_t nvmlComputeInstanceGetInfo_v2(nvmlComputeInstance_t compute, nvmlComputeInstanceInfo_t *info)
+{
+    *info = (nvmlComputeInstanceInfo_t){.device = ((nvmlDevice_t)compute)->gpu, .gpuInstance = (nvmlGpuInstance_t)compute};
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlGpuInstanceGetComputeInstanceProfileInfo(nvmlGpuInstance_t instance, unsigned int profile, unsigned int engine,
+                                                          nvmlComputeInstanceProfileInfo_t *info)
+{
+    if (!instance || profile != NVML_COMPUTE_INSTANCE_PROFILE_1_SLICE || engine)
+        return NVML_ERROR_NOT_SUPPORTED;
+    return *info = (nvmlComputeInstanceProfileInfo_t){.sliceCount = 1, .instanceCount = 1}, NVML_SUCCESS;
+}
 
 nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory)
 {
     (void)device;
-    *memory = (nvmlMemory_t){.total = 16ULL << 30, .free = 16ULL << 30};
+    *memory = (nvmlMemory_t){.total = 80ULL << 30, .free = 80ULL << 30};
     return NVML_SUCCESS;
 }
 
