@@ -143,10 +143,12 @@ RULES = (
     ),
     Rule(
         "devices.exist",
-        "Each node has to be on the host with the numbers that the spec gives. Where not, host"
+        "Each node has to be on the host with the numbers that the spec gives, and none may be left out:"
+        " /dev/nvidiactl where NVIDIA's hooks are, /dev/nvidia-uvm where a GPU is. Where not, host"
         " preparation runs once; then it is refused.",
-        "runsc binds the node by its path and says only EOF. Looked at when a container is created, not"
-        " by explain and rewrite.",
+        "runsc binds the node by its path and says only EOF. NVIDIA's runtime lists what is on the host and"
+        " leaves out the rest without a word, and CUDA fails inside. Nodes are looked at when a container is"
+        " created, not by explain and rewrite.",
         "all",
         "gVisor, runsc/cmd/sandboxsetup/gofer_mount.go, SetupDev; " + _DESIGN,
     ),

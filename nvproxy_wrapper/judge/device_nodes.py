@@ -13,21 +13,19 @@ PREFIX = "/dev/nvidia"
 MAJOR = 195  # Linux, Documentation/admin-guide/devices.txt: "195 char  Nvidia graphics devices"
 CONTROL_MINOR = 255
 
+# Of integrated GPUs (toolkit, tools/ and the CSV files of L4T)
+_TEGRA_PREFIXES = (
+    "/dev/nvhost",
+    "/dev/nvmap",
+    "/dev/nvgpu",
+    "/dev/nvsciipc",
+    "/dev/host1x",
+    "/dev/v4l2-nv",
+    "/dev/tegra",
+)
 # Served by no device of gVisor's (pkg/sentry/devices/nvproxy, runsc/cmd/sandboxsetup
 # ShouldExposeNvidiaDevice).
-_DEAD_PREFIXES = (
-    *("/dev/nvidia", "/dev/dri/", "/dev/gdrdrv"),
-    # Tegra's (toolkit, tools/ and the CSV files of L4T)
-    *(
-        "/dev/nvhost",
-        "/dev/nvmap",
-        "/dev/nvgpu",
-        "/dev/nvsciipc",
-        "/dev/host1x",
-        "/dev/v4l2-nv",
-        "/dev/tegra",
-    ),
-)
+_DEAD_PREFIXES = ("/dev/nvidia", "/dev/dri/", "/dev/gdrdrv", *_TEGRA_PREFIXES)
 
 
 def gpu_minor(path: str) -> int | None:
@@ -44,6 +42,11 @@ def is_nvidia(device: dict[str, Any]) -> bool:
 def is_served(path: str) -> bool:
     """Whether gVisor knows a node of NVIDIA's by this name."""
     return path in (CONTROL, UVM) or gpu_minor(path) is not None
+
+
+def is_tegra(path: str) -> bool:
+    """Whether a node is one of an integrated GPU's, which has none of those that gVisor knows."""
+    return path.startswith(_TEGRA_PREFIXES)
 
 
 def is_dead(device: dict[str, Any]) -> bool:

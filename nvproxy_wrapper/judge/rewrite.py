@@ -112,6 +112,7 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
             "Put the settings file right, or run the deployment of this host again, which writes it.",
         )
     if facts.problem:
+        devices.check_control(draft)
         raise Refusal(
             "spec.class",
             f"the spec has a part of what a GPU container needs: {facts.problem}",
@@ -133,6 +134,7 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
     mounts.drop_sockets(draft)
     _emulate_hooks(draft)
     devices.scope(draft)
+    devices.check_uvm(draft)
     devices.drop_dead(draft)
     devices.fill_mode(draft)
     devices.check_exist(draft)

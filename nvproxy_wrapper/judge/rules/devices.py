@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nvproxy_wrapper.judge import gpus
+from nvproxy_wrapper.judge import gpus, nvidia_hooks
 from nvproxy_wrapper.judge.decision import Refusal
 from nvproxy_wrapper.judge.device_nodes import (
     CONTROL,
@@ -14,6 +14,7 @@ from nvproxy_wrapper.judge.device_nodes import (
     gpus_in,
     is_dead,
     is_nvidia,
+    is_tegra,
 )
 from nvproxy_wrapper.judge.request import volume_mount_request
 from nvproxy_wrapper.judge.settings import is_absolute_path
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 _DYNAMIC_MAJORS = (*range(234, 255), *range(384, 512))  # Linux, include/linux/fs.h: CHRDEV_MAJOR_DYN_*
 _FILE_MODE = 0o666
+_MAKE_NODES = (
+    "Make the host's nodes: 'systemctl start nvproxy-device-nodes', which also loads the kernel modules and"
+    " says what is wrong, or by hand nvidia-modprobe -c 255, -c N for the minor N of each GPU, and -u -c 0"
+)
 
 
 def check(draft: Draft) -> None:
@@ -134,8 +139,36 @@ def fill_mode(draft: Draft) -> None:
             )
 
 
+def check_control(draft: Draft) -> None:
+    """`devices.exist`, a first part: NVIDIA's runtime has listed the control node.
+
+    Raises:
+        Refusal: its hooks are there without that node, in no other way either.
+    """
+    listed = [device["path"] for device in draft.devices]
+    is_toolkits = any(hook.is_known for hook in nvidia_hooks.find(draft.hooks))
+    is_bound = any(mount["destination"].startswith(PREFIX) for mount in draft.mounts)
+    if CONTROL not in listed and is_toolkits and not is_bound and not any(map(is_tegra, listed)):
+        others = [] if gpus_in(listed) else [f"{PREFIX}N"]
+        others += [] if UVM in listed else [UVM]
+        raise _left_out(
+            f"the spec has the hooks of NVIDIA's runtime, and not its nodes {', '.join([CONTROL, *others])}"
+        )
+
+
+def check_uvm(draft: Draft) -> None:
+    """`devices.exist`, a second part: a GPU comes with the node by which CUDA reaches it.
+
+    Raises:
+        Refusal: it does not.
+    """
+    listed = [device["path"] for device in draft.devices]
+    if gpus_in(listed) and UVM not in listed:
+        raise _left_out(f"the spec lists a GPU and not {UVM}, without which CUDA does not work")
+
+
 def check_exist(draft: Draft) -> None:
-    """`devices.exist`: runsc binds each node by its path, and says no more than EOF where it is missing.
+    """`devices.exist`, the last part: runsc binds each node by its path, and says only EOF if it is missing.
 
     Raises:
         Refusal: a node is not on this host, or is another device there.
@@ -148,10 +181,20 @@ def check_exist(draft: Draft) -> None:
             raise Refusal(
                 "devices.exist",
                 f"{device['path']} {problem}",
-                "Load the NVIDIA kernel modules and make the nodes (nvidia-modprobe -u, -c N for the minor"
-                " N); write the host's CSV files or CDI specification anew.",
+                f"{_MAKE_NODES}; write the host's CSV files or CDI specification anew.",
                 host_prep_may_help=True,
             )
+
+
+def _left_out(what: str) -> Refusal:
+    # Host preparation comes too late for this container, whose spec is written, and helps the next.
+    return Refusal(
+        "devices.exist",
+        f"{what}; NVIDIA's runtime leaves out what is not on the host when it writes the spec",
+        f"{_MAKE_NODES}; then start the container again. Where they are there, what wrote the spec does not"
+        " name them: CSV files, a CDI specification, or --device.",
+        host_prep_may_help=True,
+    )
 
 
 def _are_numbers_of(path: str, numbers: tuple[Any, ...]) -> bool:

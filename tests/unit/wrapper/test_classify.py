@@ -60,9 +60,19 @@ def test_an_unknown_nvidia_hook_makes_a_spec_mixed(odd, host):
     assert any(odd["path"] in sentence for sentence in decision.evidence)
 
 
-def test_hooks_without_the_control_node_are_refused(host):
+def test_a_node_that_is_bound_and_hooks_without_the_control_node_are_refused(host):
+    """As an engine without root's rights does."""
     spec = captured(JIT)
+    for device in spec["linux"]["devices"]:
+        spec["mounts"].append({"destination": device["path"], "source": device["path"], "options": ["bind"]})
     spec["linux"]["devices"] = []
+    decision = judge(spec, host)
+    assert (decision.spec_class, decision.refusal.rule) == ("mixed", "spec.class")
+
+
+def test_hooks_and_the_nodes_of_an_integrated_gpu_are_refused(host):
+    spec = captured(JIT)
+    spec["linux"]["devices"] = [node("/dev/nvmap", 10, 61), node("/dev/nvhost-ctrl-gpu", 505, 1)]
     decision = judge(spec, host)
     assert (decision.spec_class, decision.refusal.rule) == ("mixed", "spec.class")
 

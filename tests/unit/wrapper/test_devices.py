@@ -3,7 +3,7 @@
 import pytest
 
 from nvproxy_wrapper.host.views import CreateView, ProcDriverView
-from tests.unit.wrapper.specs import JIT, PLAIN, captured, judge, node, rules_of
+from tests.unit.wrapper.specs import CDI, CSV, JIT, PLAIN, asking, captured, judge, node, rules_of
 
 BASE = [node("/dev/nvidiactl", 195, 255), node("/dev/nvidia-uvm", 511, 0), node("/dev/nvidia0")]
 
@@ -131,6 +131,55 @@ def test_at_create_time_each_node_has_to_be_there_with_its_numbers():
     assert decision.refusal.rule == "devices.exist"
     assert decision.refusal.host_prep_may_help
     assert "/dev/nvidia" in decision.refusal.message
+
+
+def without_nodes(name, *paths):
+    spec = captured(name)
+    spec["linux"]["devices"] = [one for one in spec["linux"]["devices"] if one["path"] not in paths]
+    return spec
+
+
+def is_nvidias(name):
+    return [one["path"] for one in captured(name)["linux"]["devices"] if "nvidia" in one["path"]]
+
+
+@pytest.mark.parametrize("name", [JIT, CDI, CSV])
+def test_a_host_without_nodes_gives_a_spec_without_any_which_is_what_is_said(name):
+    """After a reboot where nobody makes them: the toolkit's hooks are there, and no word of what is not."""
+    refusal = judge(without_nodes(name, *is_nvidias(name))).refusal
+    assert refusal.rule == "devices.exist"
+    assert "/dev/nvidiactl, /dev/nvidiaN, /dev/nvidia-uvm" in refusal.message
+    assert "systemctl start nvproxy-device-nodes" in refusal.remedy
+    assert refusal.host_prep_may_help
+
+
+def test_the_control_node_alone_may_be_what_is_missing():
+    refusal = judge(without_nodes(JIT, "/dev/nvidiactl")).refusal
+    assert refusal.rule == "devices.exist"
+    assert "not its nodes /dev/nvidiactl;" in refusal.message
+
+
+@pytest.mark.parametrize("name", [JIT, CDI, CSV])
+def test_a_gpu_without_the_node_of_cuda_is_refused_and_the_node_named(name, host):
+    refusal = judge(without_nodes(name, "/dev/nvidia-uvm"), host).refusal
+    assert refusal.rule == "devices.exist"
+    assert "/dev/nvidia-uvm" in refusal.message
+    assert "systemctl start nvproxy-device-nodes" in refusal.remedy
+    assert refusal.host_prep_may_help
+
+
+def test_a_gpu_that_an_engine_was_given_without_the_node_of_cuda_is_refused_too():
+    spec = plugin()
+    spec["linux"]["devices"] = [one for one in BASE if one["path"] != "/dev/nvidia-uvm"]
+    refusal = judge(spec).refusal
+    assert refusal.rule == "devices.exist"
+    assert "--device" in refusal.remedy
+
+
+def test_who_asks_for_no_gpu_needs_no_node_of_cuda(host):
+    none = asking(without_nodes(CSV, "/dev/nvidia-uvm"), "none", "void")
+    assert (judge(none, host).refusal, judge(none, host).gpus) == (None, [])
+    assert judge(without_nodes("1.20.0_jit-cdi_visible-none", "/dev/nvidia-uvm")).refusal is None
 
 
 def test_a_node_is_looked_at_as_it_is_and_not_through_a_link(tmp_path):

@@ -451,6 +451,17 @@ def test_host_preparation_that_does_not_help_runs_once_and_its_words_are_in_the_
     assert times_run(wrapper) == 1
 
 
+def test_host_preparation_comes_too_late_for_a_spec_without_nodes_and_helps_the_next(wrapper):
+    spec = json.loads(CSV)
+    spec["linux"]["devices"] = []
+    text = json.dumps(spec).encode()
+    host_prep(wrapper, "true")
+    bundle = wrapper.bundle("b", text)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc")
+    assert_refused(call, bundle, text, "/dev/nvidiactl", "devices.exist", "start the container again")
+    assert times_run(wrapper) == 1
+
+
 def test_host_preparation_that_is_not_there_is_in_the_refusal(wrapper):
     wrapper.write_settings(host_prep=[["/nonexistent/modprobe", "nvidia"]])
     bundle = wrapper.bundle("b", CSV)
