@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import posix
 
+from nvproxy_wrapper.judge.device_nodes import gpu_minor
 from nvproxy_wrapper.judge.host_view import PROGRAM_PATH, Gpu, HostError, HostView
 
 _MAX_INFORMATION_BYTES = 64 * 1024
 _MAX_ELF_TABLE_BYTES = 4 * 1024 * 1024
 
+_ESCAPES = ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\"))
+"""What the kernel writes in mountinfo for the letters that part its fields (fs/proc_namespace.c, mangle)."""
+
+_MOUNTS = "/proc/self/mountinfo"
+
 _S_IFMT = 0o170000
 _S_IFIFO = 0o010000
 _S_IFCHR = 0o020000
+_S_IFDIR = 0o040000
 _S_IFREG = 0o100000
 _S_IFSOCK = 0o140000
 
@@ -57,6 +64,10 @@ class ProcDriverView(HostView):
 class CreateView(ProcDriverView):
     """The host at create time. No path is looked at that the container's root filesystem holds."""
 
+    def __init__(self, proc_driver: str) -> None:
+        super().__init__(proc_driver)
+        self._above_nodes: set[tuple[int, int]] | None = None
+
     def node_problem(self, path: str, major: int, minor: int) -> str | None:
         """See `HostView`. runsc binds the node by its path, so it must be there with these numbers."""
         try:
@@ -77,6 +88,18 @@ class CreateView(ProcDriverView):
         except OSError:
             return None
         return mode & _S_IFMT in (_S_IFSOCK, _S_IFIFO)
+
+    def has_open_nodes_below(self, source: str) -> bool | None:
+        """See `HostView`. A directory is told by its inode: a source may be a link, or another name of it."""
+        try:
+            status = posix.stat(source)
+            if status.st_mode & _S_IFMT != _S_IFDIR:
+                return False
+            if self._above_nodes is None:
+                self._above_nodes = _directories_above_nodes()
+        except OSError:
+            return super().has_open_nodes_below(source)
+        return (status.st_dev, status.st_ino) in self._above_nodes
 
     def soname(self, path: str) -> str | None:
         """See `HostView`. Only a regular file of root's that nobody else may write is opened."""
@@ -102,6 +125,48 @@ class CreateView(ProcDriverView):
     def has_program(self, name: str) -> bool | None:
         """See `HostView`."""
         return any(posix.access(f"{folder}/{name}", posix.X_OK) for folder in PROGRAM_PATH)
+
+
+def _directories_above_nodes() -> set[tuple[int, int]]:
+    """The directories that, mounted as a container's root or /dev, bring nodes that another mount holds.
+
+    Such a mount is one without `nodev` at DIRECTORY/dev, DIRECTORY/dev/nvidiaN or DIRECTORY/nvidiaN.
+
+    Raises:
+        OSError: the mounts of this host cannot be read.
+    """
+    found = set()
+    for line in _read(_MOUNTS).decode("utf-8", "surrogateescape").splitlines():
+        if "/dev" not in line and "/nvidia" not in line:
+            continue
+        # proc(5): id, parent, major:minor, root, mount point, options, ...
+        point, options = line.split(" ", 6)[4:6]
+        if "nodev" in options.split(","):
+            continue
+        for code, letter in _ESCAPES:
+            point = point.replace(code, letter)
+        parent, _, name = point.rpartition("/")
+        above = [parent] if name == "dev" or gpu_minor(f"/dev/{name}") is not None else []
+        if above and name != "dev" and parent.endswith("/dev"):
+            above.append(parent[: -len("/dev")])
+        for directory in above:
+            try:
+                status = posix.stat(directory or "/")
+            except OSError:
+                continue
+            found.add((status.st_dev, status.st_ino))
+    return found
+
+
+def _read(path: str) -> bytes:
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        parts = [posix.read(descriptor, _MAX_INFORMATION_BYTES)]
+        while parts[-1]:
+            parts.append(posix.read(descriptor, _MAX_INFORMATION_BYTES))
+    finally:
+        posix.close(descriptor)
+    return b"".join(parts)
 
 
 def _fields(path: str) -> dict[str, str]:

@@ -20,6 +20,11 @@ GVISOR = "dev.gvisor."
 CRI = "io.kubernetes.cri"
 
 
+def is_in_pod(annotations: dict[str, Any]) -> bool:
+    """Whether a CRI engine marks this as a container of a pod, its sandbox or another."""
+    return any(name in annotations for name in _CONTAINER_TYPES)
+
+
 def is_pod_sandbox(annotations: dict[str, Any]) -> bool:
     """Whether a CRI engine marks this as the container that holds a pod's namespaces.
 

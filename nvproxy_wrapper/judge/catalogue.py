@@ -153,6 +153,34 @@ RULES = (
         "gVisor, runsc/cmd/sandboxsetup/gofer_mount.go, SetupDev; " + _DESIGN,
     ),
     Rule(
+        "mounts.nodev",
+        "Every bind mount of a GPU container gets `nodev`, and an explicit `dev` goes; so does every bind of"
+        " a pod's plain containers on a host whose proc_driver lists a GPU. Mounts of other types stay as"
+        " they are. So does the root file system: runsc itself mounts it with nodev, which `runsc_args` may"
+        " not undo.",
+        "nvproxy opens /dev/nvidiaN for any N, through the container's /dev as it is on the host after its"
+        " mounts, and there is no device cgroup. With -v /dev/nvidia1:/dev/nvidia1, -v /dev:/data, or a"
+        " VOLUME over nodes in a layer of the image it opened GPUs that nobody had asked for, after `none`"
+        " as well. The destination does not tell: it may lead through links in the image. What an image puts"
+        " over /dev by such links closes also the GPUs that were asked for, and runsc then says only EOF.",
+        "all",
+        "gVisor, runsc/cmd/sandboxsetup/gofer_mount.go, pkg/sentry/devices/nvproxy/frontend.go,"
+        " runsc/specutils/fs.go; tried on a virtual machine with 20260905",
+    ),
+    Rule(
+        "mounts.dev",
+        "Refused for a GPU container: a bind at /, /dev, /dev/nvidiactl, /dev/nvidia-uvm or /dev/nvidiaN; a"
+        " recursive bind of a directory below which another mount without `nodev` has device nodes, as / has"
+        " /dev. Which mounts there are is looked at when a container is created; explain and rewrite know"
+        " only of /.",
+        "Over /dev the GPU's own nodes cannot be made under `nodev`, and runsc says only EOF. A node as a"
+        " volume asks for a GPU in a way that nobody counts, and under `nodev` it would be there and not"
+        " open. `nodev` is set on the mount itself and not on those below it, so that -v /:/host and a link"
+        " in the image would open every GPU.",
+        "all",
+        "gVisor, runsc/cmd/sandboxsetup/gofer_mount.go, SetupMounts and SetupDev; mount(2)",
+    ),
+    Rule(
         "mounts.sockets",
         "Binds of NVIDIA's sockets and FIFOs (persistenced, fabricmanager, MPS) are removed: by name, at"
         " create time also by type.",

@@ -66,6 +66,13 @@ class HostView:
         """Whether a path on the host is a socket or a FIFO; None where that is not looked at."""
         return None
 
+    def has_open_nodes_below(self, source: str) -> bool | None:
+        """Whether mounts below a directory of the host have nodes, which a bind's `nodev` does not reach.
+
+        None where that is not looked at. Of `/` it is known: /dev is a file system of its own.
+        """
+        return source == "/" or None
+
     def soname(self, path: str) -> str | None:  # noqa: ARG002
         """The SONAME in the ELF header of a library on the host; None: it has none, or is not looked at."""
         return None

@@ -100,6 +100,23 @@ def is_bind(mount: dict[str, Any]) -> bool:
     return mount.get("type") == "bind" or "bind" in options or "rbind" in options
 
 
+def is_closed(mount: dict[str, Any]) -> bool:
+    """Whether no device opens through a mount: of `dev` and `nodev` the last one counts, as in runsc."""
+    given = [option for option in mount.get("options") or [] if option in ("dev", "nodev")]
+    return given[-1:] == ["nodev"]
+
+
+def cleaned(path: str) -> str:
+    """A path by its text alone, as runsc cleans a mount's destination: `..` at the root stays there."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)
+
+
 def _put(made: dict[str, Any], names: tuple[str, ...], value: Any) -> None:
     """Set made[a][b]... = value on copies along the way; an emptied part is left out, as Go does."""
     *parents, last = names

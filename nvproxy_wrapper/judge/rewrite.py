@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nvproxy_wrapper.judge import gpus, nvidia_hooks
-from nvproxy_wrapper.judge.annotations import is_pod_sandbox
+from nvproxy_wrapper.judge.annotations import NVPROXY, is_in_pod, is_pod_sandbox
 from nvproxy_wrapper.judge.decision import Decision, Refusal
 from nvproxy_wrapper.judge.device_nodes import gpus_in
 from nvproxy_wrapper.judge.draft import Draft
@@ -94,13 +94,15 @@ def _rewrite_plain_container(draft: Draft) -> None:
         legacy.one_value(draft)
         # In legacy mode every container has NVIDIA's hook, which must not hide others.
         hooks.allow(draft)
-    is_pod = is_pod_sandbox(draft.annotations) and not draft.engine_has_no_pods
-    is_gpu_sandbox = is_pod and gpus.exist(draft.host)
+    is_in_gpu_pod = is_in_pod(draft.annotations) and not draft.engine_has_no_pods and gpus.exist(draft.host)
+    is_gpu_sandbox = is_in_gpu_pod and is_pod_sandbox(draft.annotations)
     drop_overrides(draft, keep_nvproxy=is_gpu_sandbox)
     if is_gpu_sandbox:
         enable_nvproxy(
             draft, "pod.sandbox", "this pod's containers may ask for a GPU, and runsc decides that here"
         )
+    if is_in_gpu_pod or NVPROXY in draft.annotations:
+        mounts.close(draft)
 
 
 def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -> None:
@@ -120,6 +122,7 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
         )
     devices.check(draft)
     devices.refuse_mig(draft)
+    mounts.refuse_nodes(draft)
     if facts.spec_class == "legacy":
         from nvproxy_wrapper.judge.rules import legacy  # noqa: PLC0415 - see above
 
@@ -133,6 +136,7 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
     # Before hooks.emulate: a bind that goes must not keep a link from being made in its place.
     mounts.drop_sockets(draft)
     _emulate_hooks(draft)
+    mounts.close(draft)
     devices.scope(draft)
     devices.check_uvm(draft)
     devices.drop_dead(draft)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nvproxy_wrapper.judge.classify import CLASSES
 from tests.fuzz.oci_schema import is_valid
+from tests.fuzz.runsc_model import opened, starts
 from tests.unit.wrapper.specs import judge
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def check(spec: dict[str, Any], host: Host, given_settings: dict[str, Any], *, i
     if decision.changed and not is_valid(made):
         assert not is_valid(spec), "a valid spec became an invalid one"
     check_devices(spec, made, decision)
-    check_mounts(spec, made, decision, given_settings)
+    check_mounts(spec, made, decision, given_settings, host)
+    check_what_opens(made, decision, host)
     check_hooks(spec, made, decision, given_settings)
     check_environment(spec, made, decision, given_settings)
     check_annotations(spec, made, decision, given_settings, host.gpus)
@@ -193,12 +195,17 @@ def check_devices(spec, made, decision):
     ]
 
 
-def check_mounts(spec, made, decision, given_settings):
+def check_mounts(spec, made, decision, given_settings, host):
     given, left = part(spec, "mounts"), part(made, "mounts")
     if left == given:
         assert not decision.gpu_requested or not any(map(is_socket, left))
         return
-    assert decision.gpu_requested
+    assert decision.gpu_requested or is_in_nvproxys_sandbox(made, host)
+    # Else as they were; that they are closed is what the model of runsc is asked.
+    given, left = [list(map(without_dev, mounts)) for mounts in (given, left)]
+    if not decision.gpu_requested:
+        assert left == given
+        return
     added = [mount for mount in left if mount not in given]
     assert is_subsequence([mount for mount in left if mount in given], given)
     assert all(is_socket(mount) for mount in given if mount not in left)
@@ -214,6 +221,29 @@ def check_mounts(spec, made, decision, given_settings):
         assert mount["options"][0] == "ro"
         assert "rw" not in mount["options"]
         assert ".." not in mount["destination"].split("/")
+
+
+def without_dev(mount):
+    options = [option for option in mount.get("options") or [] if option not in ("dev", "nodev")]
+    return {**mount, "options": options}
+
+
+def is_in_nvproxys_sandbox(made, host):
+    """Whether a plain container is in a sandbox that serves GPUs to others."""
+    annotations = part(made, "annotations") or {}
+    types = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType")
+    return NVPROXY in annotations or (bool(host.gpus) and any(name in annotations for name in types))
+
+
+def check_what_opens(made, decision, host):
+    """Nothing opens but what is listed, which `check_scope` and `check_count` hold to what was asked for."""
+    if not decision.gpu_requested:
+        assert not is_in_nvproxys_sandbox(made, host) or not set(opened(made)) - set(decision.gpus)
+    elif decision.spec_class != "legacy":
+        assert set(opened(made)) == set(decision.gpus)
+        assert starts(made)
+    else:
+        assert not opened(made)
 
 
 def is_socket(mount):

@@ -1,4 +1,4 @@
-"""What runsc executes for a command line: a model of runsc, not of the wrapper that has to foresee it.
+"""What runsc executes for a command line, and what it opens of a spec: a model of runsc, not of the wrapper.
 
 The flags are those of gVisor 20260817 (runsc/config/flags*.go, runsc/cli/cli.go, runsc/cmd/create.go, run.go,
 restore.go), and one of each kind that no release has yet: the wrapper has to be right about the next one too.
@@ -6,12 +6,17 @@ restore.go), and one of each kind that no release has yet: the wrapper has to be
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.fuzz.go_flags import FlagError, Flags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
+
+ANY = frozenset(range(255))
+"""Every minor that a GPU can have."""
 
 NEW_BOOLEAN = "from-tomorrow"
 NEW_WITH_VALUE = "value-from-tomorrow"
@@ -83,3 +88,56 @@ def execution(arguments: Sequence[str]) -> Execution | None:
     if len(containers) != 1:
         return None
     return Execution(subcommand, own.get("bundle") or ".", containers[0], values.get("log") or None)
+
+
+def opened(spec: dict[str, Any], configured: frozenset[int] = frozenset()) -> frozenset[int]:
+    """The minors that can be opened in a container, where whoever made its image and its volumes wants all.
+
+    As in gVisor 20260905: the device gofer serves the container's /dev as the gofer's mounts leave it
+    (runsc/cmd/sandboxsetup/gofer_mount.go, SetupMounts, then SetupDev), whichever number a node is said to
+    have in the sandbox (pkg/sentry/devices/nvproxy, openHostDevFile). Links in the image may lead any
+    destination there, and a volume may hold any node, so that one mount that is not nodev opens everything.
+    The root file system is nodev: the overlay's lower layer, which runsc mounts so, is its default.
+
+    Args:
+        spec: config.json, as runsc gets it.
+        configured: what nvidia-container-cli puts into the container's /dev, in legacy mode.
+    """
+    if any(not _is_nodev(mount) or _brings_another_mount(mount) for mount in spec.get("mounts") or []):
+        return ANY
+    listed = [device["path"] for device in (spec.get("linux") or {}).get("devices") or []]
+    tails = [path.removeprefix("/dev/nvidia") for path in listed if path.startswith("/dev/nvidia")]
+    return configured | {int(tail) for tail in tails if tail.isdigit()}
+
+
+def starts(spec: dict[str, Any]) -> bool:
+    """Whether SetupDev can make the listed nodes: no bind that is nodev may lie over one, by its text."""
+    over = {"/", "/dev", *(device["path"] for device in (spec.get("linux") or {}).get("devices") or [])}
+    return not any(
+        _is_gofers(mount) and _is_nodev(mount) and posixpath.normpath(f"/{mount['destination']}") in over
+        for mount in spec.get("mounts") or []
+    )
+
+
+def _is_gofers(mount: dict[str, Any]) -> bool:
+    """runsc/specutils/specutils.go, IsGoferMount."""
+    is_bind = mount.get("type") == "bind" or not {"bind", "rbind"}.isdisjoint(mount.get("options") or [])
+    return is_bind and bool(mount.get("source"))
+
+
+def _is_nodev(mount: dict[str, Any]) -> bool:
+    """Whether no device opens through a mount; of other types none lies in the gofer (specutils/fs.go)."""
+    if not _is_gofers(mount):
+        return True
+    flags = {"MS_NODEV": False}
+    for option in mount.get("options") or []:
+        flags["MS_NODEV"] = {"dev": False, "nodev": True}.get(option, flags["MS_NODEV"])
+    return flags["MS_NODEV"]
+
+
+def _brings_another_mount(mount: dict[str, Any]) -> bool:
+    """mount(2): MS_BIND|MS_REC takes what is mounted below along, with flags of its own; /dev is below /."""
+    return "rbind" in (mount.get("options") or []) and posixpath.normpath(mount.get("source") or "x") in (
+        "/",
+        "//",
+    )

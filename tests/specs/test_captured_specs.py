@@ -10,6 +10,7 @@ from nvproxy_wrapper.judge.rewrite import decide
 from nvproxy_wrapper.judge.settings import parse_settings
 from tests.driver_tree import CAPTURED_HOST, write_driver_tree
 from tests.specs.captured_specs import CAPTURED
+from tests.unit.wrapper.specs import closed
 
 LISTED = [captured for captured in CAPTURED if captured.spec_class not in ("none", "legacy")]
 BOTH = pytest.mark.parametrize("hooks_run", [True, False], ids=["hooks run", "hooks do not run"])
@@ -111,14 +112,14 @@ def test_a_captured_spec_keeps_the_hooks_that_a_sandbox_needs(captured, judge):
     assert made["hooks"]["createContainer"] == [
         hook for hook in given["hooks"]["createContainer"] if DROPPED not in hook["args"]
     ]
-    assert made["mounts"] == given["mounts"]
+    assert made["mounts"] == closed(given["mounts"]) != given["mounts"]
 
 
 @pytest.mark.parametrize("captured", LISTED, ids=name_of)
 def test_where_hooks_do_not_run_their_links_are_mounts(captured, judge):
     given, made = captured.spec, judge(captured, hooks_run=False).spec
     assert not any(is_nvidia(hook) for hooks in made["hooks"].values() for hook in hooks)
-    assert made["mounts"][: len(given["mounts"])] == given["mounts"]
+    assert made["mounts"][: len(given["mounts"])] == closed(given["mounts"])
     added = made["mounts"][len(given["mounts"]) :]
     folder = next(m["destination"] for m in given["mounts"] if "/libcuda.so." in m["destination"]).rpartition(
         "/"
@@ -140,9 +141,13 @@ def test_where_hooks_do_not_run_their_links_are_mounts(captured, judge):
     "captured", [c for c in CAPTURED if c.spec_class == "legacy" and c.requested], ids=name_of
 )
 @BOTH
-def test_legacy_stays_as_it_was_but_for_the_mark_and_the_capabilities(captured, hooks_run, judge):
+def test_legacy_stays_as_it_was_but_for_the_mark_the_capabilities_and_nodev(captured, hooks_run, judge):
     given, decision = captured.spec, judge(captured, hooks_run)
-    expected = {**given, "annotations": {"dev.gvisor.internal.nvproxy": "true"}}
+    expected = {
+        **given,
+        "annotations": {"dev.gvisor.internal.nvproxy": "true"},
+        "mounts": closed(given["mounts"]),
+    }
     expected["process"]["env"] = [
         "NVIDIA_DRIVER_CAPABILITIES=utility,compute" if entry == "NVIDIA_DRIVER_CAPABILITIES=all" else entry
         for entry in given["process"]["env"]

@@ -6,7 +6,7 @@ loader.
 
 from __future__ import annotations
 
-from nvproxy_wrapper.judge.oci_spec import is_bind
+from nvproxy_wrapper.judge.oci_spec import cleaned, is_bind
 from nvproxy_wrapper.judge.settings import is_absolute_path
 
 TYPE_CHECKING = False
@@ -124,12 +124,5 @@ def _read_only(mount: dict[str, Any], destination: str) -> dict[str, Any]:
 
 
 def _resolve(link: str, target: str) -> str:
-    """Where a link leads inside the container, by its text alone: `..` at the root stays there."""
-    start = target if target.startswith("/") else f"{link.rpartition('/')[0]}/{target}"
-    parts: list[str] = []
-    for part in start.split("/"):
-        if part == "..":
-            parts = parts[:-1]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts)
+    """Where a link leads inside the container, by its text alone."""
+    return cleaned(target if target.startswith("/") else f"{link.rpartition('/')[0]}/{target}")

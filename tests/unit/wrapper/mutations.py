@@ -211,6 +211,7 @@ _SOURCES = [
         "tmpfs",
     ),
     *("/usr/lib64/libcuda.so.570.124.06", "/usr/lib64/libnvidia-ml.so.570.124.06", "/dev/nvidia0"),
+    *("/", "/dev", "//."),
 ]
 _DESTINATIONS = [
     *(
@@ -226,12 +227,15 @@ _DESTINATIONS = [
         "/usr/lib/x86_64-linux-gnu",
         "/usr/lib64/libnvidia-ml.so.570.124.06",
     ),
+    *("/", "/dev", "//dev/.", "/x/../dev/nvidia1", "/dev/nvidia0/", "/dev/nvidiactl", "/dev/shm"),
 ]
 _KINDS_OF_MOUNT: list[dict[str, Any]] = [
     {"options": ["rbind", "rw"]},
     {"type": "bind"},
     {"type": "tmpfs", "options": []},
     {"options": ["ro", "bind"]},
+    {"type": "none", "options": ["nodev", "rbind", "dev"]},
+    {"type": "bind", "options": ["dev", "nodev"]},
 ]
 _MOUNTS = [
     {"destination": destination, "source": source, **kind}

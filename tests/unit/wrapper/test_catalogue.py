@@ -17,7 +17,15 @@ DESIGN = {
         "devices.dead",
         "devices.mode",
     ),
-    *("devices.exist", "mounts.sockets", "annotation.nvproxy", "annotation.user", "pod.sandbox"),
+    *(
+        "devices.exist",
+        "mounts.sockets",
+        "mounts.nodev",
+        "mounts.dev",
+        "annotation.nvproxy",
+        "annotation.user",
+        "pod.sandbox",
+    ),
 }
 
 

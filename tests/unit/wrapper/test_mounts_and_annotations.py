@@ -8,7 +8,7 @@ import pytest
 from nvproxy_wrapper.host.views import CreateView
 from nvproxy_wrapper.judge.rewrite import decide
 from nvproxy_wrapper.judge.settings import DEFAULTS
-from tests.unit.wrapper.specs import JIT, LEGACY, NO_DRIVER, PLAIN, asking, captured, judge, rules_of
+from tests.unit.wrapper.specs import JIT, LEGACY, NO_DRIVER, PLAIN, asking, captured, closed, judge, rules_of
 
 NVPROXY = "dev.gvisor.internal.nvproxy"
 SANDBOX = [{"io.kubernetes.cri.container-type": "sandbox"}, {"io.kubernetes.cri-o.ContainerType": "sandbox"}]
@@ -38,7 +38,7 @@ def test_a_bind_of_nvidias_sockets_is_removed_by_its_name(source):
     before = list(spec["mounts"])
     spec["mounts"].insert(3, bind(source))
     decision = judge(spec)
-    assert decision.spec["mounts"] == before
+    assert decision.spec["mounts"] == closed(before)
     assert "mounts.sockets" in rules_of(decision)
 
 
@@ -145,7 +145,9 @@ def test_a_pod_sandbox_on_a_host_without_a_gpu_is_left_alone(annotations):
 def test_a_pods_other_containers_are_not_sandboxes(key, host):
     spec = captured(PLAIN)
     spec["annotations"] = {key: "container"}
-    assert not judge(spec, host).changed
+    decision = judge(spec, host)
+    assert decision.runsc_flags == []
+    assert decision.spec == {**spec, "mounts": closed(spec["mounts"])}
 
 
 def test_a_listed_container_without_the_variable_is_told_that_all_is_done():
