@@ -4,10 +4,11 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 LAB := $(RUN) -m tests.lab
 PACKAGES := $(PYTHON) -m tests.machine_packages
+COMMAND := make test
 NEEDS_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
     { echo "nvproxy-fleet needs Python 3.11 or newer on this machine; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another with 'make PYTHON=python3.12 …'." >&2; exit 1; }
 
-.PHONY: demo demo-down test test-vm unit lint bench fuzz matrix upstream docs venv clean help
+.PHONY: demo demo-down test test-vm bare unit lint bench fuzz matrix upstream docs venv clean help
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -26,6 +27,10 @@ test: .venv/ready lint ## everything: the lab and its hosts included
 
 test-vm: .venv/ready ## the lab's tests on hosts that are virtual machines, and their long forms (an hour without KVM)
 	$(RUN) -m pytest --machine vm --long tests/e2e
+
+bare: ## the tests on a fresh Debian that has only what the README names; COMMAND="make demo", FROM_NOTHING=1
+	$(NEEDS_PYTHON)
+	@$(PYTHON) -m tests.bare_machine $(if $(FROM_NOTHING),--from-nothing) $(COMMAND)
 
 unit: .venv/ready ## what needs no lab
 	@$(PACKAGES) tests

@@ -34,6 +34,7 @@ class Use(StrEnum):
     LAB = "lab"
     VM = "vm"  # hosts of the lab that are virtual machines
     BENCH = "bench"
+    BARE = "bare"
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,15 @@ PACKAGES = (
     Package("busybox", (Use.TESTS,), "its ash is the other shell that the launcher has to run under"),
     Package("bzip2", (Use.LAB,), "packs gVisor's releases for the mirror"),
     Package("ca-certificates", (Use.LAB,), "Go fetches modules by https and has no certificates of its own"),
-    Package("debian-archive-keyring", (Use.LAB,), "the keys of Debian's archive; Ubuntu has others"),
-    Package("debootstrap", (Use.LAB,), "makes the systems of the lab's hosts"),
+    Package("debian-archive-keyring", (Use.LAB, Use.BARE), "the keys of Debian's archive; Ubuntu has others"),
+    Package("debootstrap", (Use.LAB, Use.BARE), "makes the systems of the lab's hosts and of `make bare`"),
     Package("e2fsprogs", (Use.VM,), "mkfs.ext4 makes a virtual machine's disk of a directory"),
     Package(
         "gcc", (Use.TESTS, Use.LAB), "compiles libraries that a driver might bring, and C in Go programs"
     ),
+    Package("git", (Use.BARE,), "clones the checkout into the bare machine"),
     Package("gnupg", (Use.LAB,), "signs the mirror's package index"),
-    Package("iproute2", (Use.LAB,), "ip makes and removes the bridge between the lab's hosts"),
+    Package("iproute2", (Use.LAB, Use.BARE), "ip makes and removes the bridge between the lab's hosts"),
     Package("libc6-dev", (Use.LAB,), "the C library's headers, for gcc"),
     Package("libseccomp-dev", (Use.LAB,), "runc is linked with it"),
     Package("logrotate", (Use.TESTS,), "reads the file that rotates the wrapper's decision log"),

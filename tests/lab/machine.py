@@ -31,8 +31,8 @@ def check(cache_directory: Path) -> None:
             f"this system is {release.get('ID', 'unknown')} (/etc/os-release): the lab takes its packages "
             "from Debian or Ubuntu; run it on one of them"
         )
-    _check_go()
-    _check_namespaces()
+    check_go()
+    check_namespaces()
     place = cache_directory
     while not place.exists():
         place = place.parent
@@ -50,7 +50,8 @@ def os_release() -> dict[str, str]:
     return {key: value.strip('"') for key, _, value in (line.partition("=") for line in lines)}
 
 
-def _check_go() -> None:
+def check_go() -> None:
+    """Raise `LabError` with a sentence where Go is missing or too old."""
     wanted = ".".join(map(str, GO_NEEDED))
     remedy = (
         f"get Go {wanted} or newer from https://go.dev/dl/, unpack it in /usr/local and put "
@@ -67,13 +68,14 @@ def _check_go() -> None:
         raise LabError(f"{go} is too old ({said}): {remedy}")
 
 
-def _check_namespaces() -> None:
+def check_namespaces() -> None:
+    """Raise `LabError` with a sentence where no namespaces can be made."""
     argv = ["unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "true"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabError(
-            f"namespaces cannot be made here (unshare: {done.stderr.strip()}): run the lab on a machine or "
-            "in a virtual machine of its own, not in an unprivileged container"
+            f"namespaces cannot be made here (unshare: {done.stderr.strip()}): run this on a machine or in a "
+            "virtual machine of its own, not in an unprivileged container"
         )
 
 
@@ -82,21 +84,35 @@ def debian_mirror() -> str:
     if mirror := os.environ.get("NVPROXY_LAB_DEBIAN_MIRROR"):
         return mirror
     if os_release().get("ID") == "debian":
-        said = output_of(
-            [
-                "apt-get",
-                "indextargets",
-                "--format",
-                "$(SITE) $(ORIGIN) $(LABEL) $(RELEASE)",
-                "Created-By: Packages",
-            ],
-            what="reading this machine's package sources",
-        )
-        for line in said.splitlines():
-            site, *rest = line.split()
-            if rest[:2] == ["Debian", "Debian"]:
-                return site
+        site = _debian_site()
+        if site is None:
+            # Whose a source is stands in the lists that apt fetches, and a fresh machine has none yet.
+            output_of(
+                ["apt-get", "-qq", "update"], what="fetching the lists of this machine's package sources"
+            )
+            site = _debian_site()
+        if site is not None:
+            return site
     raise LabError(
         f"this machine's apt sources name no Debian archive to build {HOST_SUITE} hosts from: set "
         "NVPROXY_LAB_DEBIAN_MIRROR to the address of one (it has dists/ and pool/ below it)"
     )
+
+
+def _debian_site() -> str | None:
+    """The address of the first package source that is Debian's own."""
+    said = output_of(
+        [
+            "apt-get",
+            "indextargets",
+            "--format",
+            "$(SITE) $(ORIGIN) $(LABEL) $(RELEASE)",
+            "Created-By: Packages",
+        ],
+        what="reading this machine's package sources",
+    )
+    for line in said.splitlines():
+        site, *rest = line.split()
+        if rest[:2] == ["Debian", "Debian"]:
+            return site
+    return None

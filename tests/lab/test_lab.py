@@ -256,6 +256,20 @@ class TestWhatStopsTheLabBeforeItBegins:
             HostDefinition(name)
 
 
+def test_the_archive_is_found_also_on_a_machine_whose_apt_has_fetched_no_lists_yet(tmp_path, monkeypatch):
+    # Who stands behind a source, apt knows from the lists.
+    (tmp_path / "apt-get").write_text(f"""#!/bin/sh
+case "$*" in
+*update) touch {tmp_path}/lists ;;
+*) [ -e {tmp_path}/lists ] && who="Debian Debian bookworm"; echo "http://debian.example.org/debian $who" ;;
+esac
+""")
+    (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(machine, "os_release", lambda: {"ID": "debian"})
+    assert machine.debian_mirror() == "http://debian.example.org/debian"
+
+
 def test_every_function_of_the_header_gets_a_stub():
     header = (
         "nvmlReturn_t DECLDIR nvmlInit_v2(void);\n"
