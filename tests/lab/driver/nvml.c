@@ -3,7 +3,7 @@
  * NVML_ERROR_NOT_SUPPORTED (made from the header when this is compiled).
  *
  * Where its GPUs come from, the first of these that there is (lab_source() says which):
- *   1. the driver, where /dev/nvidiactl opens and answers: kernel/ on a host that is a virtual machine, nvproxy in a sandbox. A GPU
+ *   1. the pretend driver, where it answers behind /dev/nvidiactl: kernel/ on a host that is a virtual machine, nvproxy in a sandbox. A GPU
  *      counts when its node opens. As the real library does on a host, it has nvidia-modprobe load the driver and make the nodes that
  *      are missing; nvidia-uvm never: that is CUDA's.
  *   2. the lines "MINOR UUID PCI-BUS-ID" of GPUS_FILE, in NVML's order: a host that is a container.
@@ -133,25 +133,46 @@ static void ask_card(int control, unsigned int client, const struct nv_card_info
     close(node);
 }
 
-/* NVML_ERROR_DRIVER_NOT_LOADED: no driver answers here. */
-static nvmlReturn_t ask_driver(void)
+/* A real driver may be behind the nodes, where the lab's machine has GPUs: that one is left alone. */
+static int is_of_the_lab(const struct nv_card_info *cards)
+{
+    int found = 0;
+
+    for (int i = 0; i < NV_MAX_DEVICES; i++) {
+        if (cards[i].valid && cards[i].device_id != LAB_PCI_DEVICE)
+            return 0;
+        found |= cards[i].valid;
+    }
+    return found;
+}
+
+static nvmlReturn_t ask_control_node(int control)
 {
     struct nv_version version = {.cmd = NV_VERSION_CMD_STRICT, .text = DRIVER_VERSION};
-    struct nv_card_info cards[NV_MAX_DEVICES];
+    struct nv_card_info cards[NV_MAX_DEVICES] = {{0}};
     unsigned int client;
+
+    if (ASK(control, NV_ESC_CARD_INFO, cards) || !is_of_the_lab(cards))
+        return NVML_ERROR_DRIVER_NOT_LOADED;
+    if (ASK(control, NV_ESC_CHECK_VERSION_STR, version))
+        return version.reply == NV_VERSION_REPLY_RECOGNIZED ? NVML_ERROR_LIB_RM_VERSION_MISMATCH : NVML_ERROR_UNKNOWN;
+    if (!rm_alloc(control, 0, 0, NV01_ROOT_CLIENT, NULL, 0, &client))
+        return NVML_ERROR_UNKNOWN;
+    for (int i = 0; i < NV_MAX_DEVICES; i++)
+        if (cards[i].valid)
+            ask_card(control, client, &cards[i]);
+    return NVML_SUCCESS;
+}
+
+/* NVML_ERROR_DRIVER_NOT_LOADED: no driver of the lab answers here. */
+static nvmlReturn_t ask_driver(void)
+{
     int control = open_node(CONTROL_NODE, NV_MINOR_CONTROL);
-    nvmlReturn_t result = NVML_SUCCESS;
+    nvmlReturn_t result;
 
     if (control < 0)
         return NVML_ERROR_DRIVER_NOT_LOADED;
-    if (ASK(control, NV_ESC_CHECK_VERSION_STR, version))
-        result = version.reply == NV_VERSION_REPLY_RECOGNIZED ? NVML_ERROR_LIB_RM_VERSION_MISMATCH : NVML_ERROR_DRIVER_NOT_LOADED;
-    else if (ASK(control, NV_ESC_CARD_INFO, cards) || !rm_alloc(control, 0, 0, NV01_ROOT_CLIENT, NULL, 0, &client))
-        result = NVML_ERROR_UNKNOWN;
-    else
-        for (int i = 0; i < NV_MAX_DEVICES; i++)
-            if (cards[i].valid)
-                ask_card(control, client, &cards[i]);
+    result = ask_control_node(control);
     close(control); /* and with it the client */
     return result;
 }

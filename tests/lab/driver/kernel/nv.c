@@ -127,7 +127,7 @@ static void remove_gpu(struct pci_dev *device)
 
 /* The driver takes every NVIDIA display device; the stand-in only the lab's. */
 static const struct pci_device_id devices[] = {
-	{ PCI_DEVICE_SUB(NV_PCI_VENDOR, PCI_ANY_ID, NV_PCI_VENDOR, LAB_PCI_SUBSYSTEM),
+	{ PCI_DEVICE_SUB(NV_PCI_VENDOR, LAB_PCI_DEVICE, NV_PCI_VENDOR, LAB_PCI_SUBSYSTEM),
 	  .class = PCI_CLASS_DISPLAY_3D << 8, .class_mask = ~0 },
 	{}
 };

@@ -265,8 +265,8 @@ NV_SIZE(uvm_mm_initialize, 8);
 NV_SIZE(uvm_pageable_mem_access, 8);
 
 /* The lab's own: what its pretend GPUs are. definition.py's PretendGpu makes the same UUIDs. */
-#define LAB_PCI_DEVICE 0x2330
-#define LAB_PCI_SUBSYSTEM 0x6c62 /* on no real card: the stand-in never takes a real GPU */
+#define LAB_PCI_DEVICE 0x6c61 /* no real card's: by it the stand-in for NVML knows that the driver is the lab's, */
+#define LAB_PCI_SUBSYSTEM 0x6c62 /* and by both the stand-in for the driver takes no real GPU */
 #define LAB_GPU_NAME "NVIDIA Lab Stand-in"
 #define LAB_UUID "GPU-6c616200-0000-0000-0000-%012x" /* of the minor */
 #define LAB_UUID_LENGTH 41                        /* with its end, as the driver counts it */
