@@ -49,6 +49,9 @@ TOOLKIT_VERSIONS = (
     ToolkitVersion("1.18.2"),
     ToolkitVersion("1.19.1"),
     ToolkitVersion("1.20.0", by_default=True),
+    # Not by default while the wrapper refuses their containers: the demo takes the newest default one.
+    ToolkitVersion("1.20.1"),
+    ToolkitVersion("1.20.2"),
 )
 
 GVISOR_RELEASES = (

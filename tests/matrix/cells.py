@@ -78,8 +78,16 @@ IMAGE_ALL = Request(
     "image-all", "GPU 1 by `--gpus`, where the image says all", ("all", "1"), (1,), by_gpus_option=True
 )
 FIRST = Request("first", "GPU 0", ("0",), (0,), frozenset({Mode.CSV}))
+IMAGE_FIRST = Request(
+    "image-first",
+    "GPU 0 by `--gpus`, where the image says all",
+    ("all", "0"),
+    (0,),
+    frozenset({Mode.CSV}),
+    by_gpus_option=True,
+)
 LATER = Request("later", "GPU 5", ("5",), (5,), frozenset({Mode.CSV}))
-REQUESTS = (ALL, ONE, IMAGE_ALL, FIRST, LATER)
+REQUESTS = (ALL, ONE, IMAGE_ALL, FIRST, IMAGE_FIRST, LATER)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.lab.versions import GVISOR_RELEASES, TOOLKIT_VERSIONS
-from tests.matrix.cells import HOOKS_RUN_SINCE, Behind, Mode, cells, short
+from tests.matrix.cells import HOOKS_RUN_SINCE, IMAGE_ALL, Behind, Mode, cells, short
 from tests.matrix.measure import measure
 
 pytestmark = pytest.mark.lab
@@ -13,6 +13,24 @@ pytestmark = pytest.mark.lab
 TOOLKITS = short(TOOLKIT_VERSIONS)
 RELEASES = short(GVISOR_RELEASES)
 CELLS = list(cells(TOOLKITS, RELEASES))
+
+# From here on the specs of the listing modes say `void`, whatever was asked for (docs/upstream-report.md).
+VOID_SINCE = (1, 20, 1)
+UNTOLD = pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="the wrapper cannot tell what was asked for; take this away when it can",
+)
+
+
+def is_untold(cell):
+    """The cells that the wrapper refuses today, and `image-first`, where it gives what the image says.
+
+    Of two entries the shim replaces the last, so there the image's is left. In `image-all` that does no
+    harm: for GPU 1, csv mode lists no other.
+    """
+    is_void = cell.toolkit.number >= VOID_SINCE and cell.mode is not Mode.LEGACY
+    return is_void and cell.request is not IMAGE_ALL
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +43,14 @@ def results(measurement):
     return {(result.cell, result.behind): result for result in measurement.results}
 
 
-@pytest.mark.parametrize("cell", [pytest.param(cell, id=cell.id) for cell in CELLS if cell.absence is None])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param(cell, id=cell.id, marks=[UNTOLD] if is_untold(cell) else [])
+        for cell in CELLS
+        if cell.absence is None
+    ],
+)
 def test_behind_the_wrapper_a_container_gets_what_it_asked_for(results, cell):
     result = results[cell, Behind.WRAPPER]
     assert result.faults == (), result.seen
@@ -62,6 +87,8 @@ def test_the_one_line_fails_as_it_does_in_the_field(results):
         assert all("libcuda.so.1 does not load" in found for found in told(mode=mode, release=oldest))
     for found in told(mode=Mode.JIT_CDI, release=newest):
         assert 'failure executing hook "/usr/bin/nvidia-ctk"' in found
-    for found in told(mode=Mode.CDI, release=newest):
-        assert "nvidia-container-cli is called as well" in found
+    for toolkit in TOOLKITS:
+        if toolkit.number < VOID_SINCE:
+            for found in told(mode=Mode.CDI, release=newest, toolkit=toolkit):
+                assert "nvidia-container-cli is called as well" in found
     assert "sees GPUs that were not asked for" in " ".join(told(mode=Mode.CSV, release=newest))

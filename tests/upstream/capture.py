@@ -56,7 +56,7 @@ def _visible(value: str, *more: str) -> tuple[str, ...]:
     return (f"NVIDIA_VISIBLE_DEVICES={value}", *more)
 
 
-# The environment of each, by the names that tests/specs/captured has for them too.
+# The environment of each; those that tests/specs/captured has too, by the same names.
 REQUESTS = {
     "no-gpu": (),
     "visible-void": _visible("void"),
@@ -74,6 +74,8 @@ REQUESTS = {
         "CUDA_VERSION=12.0.1",
     ),
     "memory-limit": _visible("1", "NVIDIA_GPU_MEMORY_LIMIT=1073741824"),
+    # As Docker writes it for `--gpus device=0` where the image says all.
+    "image-first": _visible("all", *_visible("0")),
 }
 
 
