@@ -28,6 +28,12 @@ def captured_uuid(number: int) -> str:
 CAPTURED_HOST = tuple(TreeGpu(f"0000:{i + 1:02x}:00.0", i, captured_uuid(i)) for i in range(8))
 """The host of tests/specs/captured: 8 GPUs whose minor is their index."""
 
+LAB_HOST = tuple(
+    TreeGpu(f"0000:{i + 1:02x}:00.0", minor, f"GPU-6c616200-0000-0000-0000-{minor:012x}")
+    for i, minor in enumerate((0, 1, 2, 3, 5, 4, 6, 7))
+)
+"""The lab's host gpu-b, on which the specs of toolkit 1.20.1 were captured: index 4 has the minor 5."""
+
 SHUFFLED_HOST = tuple(
     TreeGpu(f"0000:{0x10 * (i + 1):02x}:00.0", 7 - i, captured_uuid(7 - i)) for i in range(8)
 )

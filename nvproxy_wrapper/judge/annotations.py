@@ -21,8 +21,8 @@ CRI = "io.kubernetes.cri"
 
 
 def is_in_pod(annotations: dict[str, Any]) -> bool:
-    """Whether a CRI engine marks this as a container of a pod, its sandbox or another."""
-    return any(name in annotations for name in _CONTAINER_TYPES)
+    """Whether a CRI engine marks this as one of a pod's containers, its sandbox included."""
+    return not annotations.keys().isdisjoint(_CONTAINER_TYPES)
 
 
 def is_pod_sandbox(annotations: dict[str, Any]) -> bool:

@@ -63,9 +63,9 @@ RULES = (
     Rule(
         "env.void",
         "Every NVIDIA_VISIBLE_DEVICES is replaced by one `void`; where none is set, one is added.",
-        "CDI edits append `void` to the image's value. runsc 20260406 and later take the last but one of"
-        " [all, void], want nvidia-container-cli and expose every GPU. Not set at all means `all` to"
-        " NVIDIA's tools in an image with CUDA_VERSION.",
+        "CDI edits append `void` to the image's value, up to toolkit 1.20.0. runsc 20260406 and later take"
+        " the last but one of [all, void], want nvidia-container-cli and expose every GPU. Not set at all"
+        " means `all` to NVIDIA's tools in an image with CUDA_VERSION.",
         "20260406 and later need it; harmless before",
         "gVisor 4750c79b8, runsc/specutils/nvidia.go; toolkit, internal/config/image; " + _DESIGN,
     ),
@@ -83,7 +83,9 @@ RULES = (
         "Of NVIDIA's hooks only create-symlinks, update-ldcache, enable-cuda-compat and"
         " update-application-profile stay: at createContainer, with a program out of `trusted_hooks`, in"
         " the form `nvidia-ctk hook NAME` or `nvidia-cdi-hook NAME`, with the arguments and environment"
-        " that NVIDIA's toolkit writes. With `drop_update_ldcache` that one goes as well.",
+        " that NVIDIA's toolkit writes. With `drop_update_ldcache` that one goes as well. And"
+        " apply-cuda-memory-limits at createRuntime: hooks.memory. A hook of these programs with a name that"
+        " is in no toolkit known here is dropped and said, and tells nothing about the class.",
         "A hook runs as root in the host's mount namespace, so a name alone (nvidia-ctk in /tmp) is no"
         " reason to run it, and neither is a known subcommand with an argument that makes it read a file"
         " or run a program of somebody's choice (--container-spec, --ldconfig-path)."
@@ -91,6 +93,19 @@ RULES = (
         "20260520 and later run hooks; earlier ones skip them",
         "gVisor ae18a84df, 8f3bcd05c, google/gvisor#13283; toolkit, internal/discover/hooks.go,"
         " cmd/nvidia-cdi-hook",
+    ),
+    Rule(
+        "hooks.memory",
+        "apply-cuda-memory-limits stays where NVIDIA_GPU_MEMORY_REQUEST or NVIDIA_GPU_MEMORY_LIMIT is set,"
+        " with a --driver-root of the host or of NVIDIA's operator and the UUIDs of GPUs. Refused where one"
+        " of them is set and the limit would not hold for this container alone: a GPU without this hook"
+        " (older toolkits, CSV files, mode legacy), `hooks_run` false, a pod's container, --ignore-cgroups"
+        " in `runsc_args`.",
+        "The hook has NVML limit the cgroup of the process that runsc names to it, the sandbox: it and its"
+        " gofer open the GPU. A pod shares one sandbox, so the last container's limit would be that of all.",
+        "20260520 and later; earlier ones run createRuntime hooks too, but are not tried for it",
+        "toolkit 1.20.1, cmd/nvidia-cdi-hook/apply-cuda-memory-limits, internal/info/cgroup; gVisor,"
+        " runsc/container/container.go, State, createRoot, createSubcontainer",
     ),
     Rule(
         "hooks.emulate",
@@ -109,15 +124,18 @@ RULES = (
         " linux.resources.devices. The request is NVIDIA_VISIBLE_DEVICES without the toolkit's last `void`"
         " (index = NVML order = PCI order; UUID, also shortened while it is the only one; all; none), or the"
         " mounts under /var/run/nvidia-container-devices/; of several, the one that asks for less. Refused:"
-        " an id that is not on this host or names several GPUs, a GPU whose node is not"
-        " listed, two requests that differ, no request at all, ids without a readable proc_driver. In the"
-        " other classes the list is exact, unless it has more GPUs than ids were asked for: then it is one of"
-        " csv mode, whatever its hooks look like. A MIG device is refused in every class.",
+        " an id that is not on this host or names several GPUs, a GPU whose node is not listed, two requests"
+        " that differ, no request at all, ids without a readable proc_driver. Where `void` stands in the"
+        " request's place (toolkit 1.20.1 on), a list stays if apply-cuda-memory-limits hooks name just its"
+        " GPUs: those were given one by one. In the other classes the list is exact, unless it has more GPUs"
+        " than ids were asked for: then it is one of csv mode, whatever its hooks look like. A MIG device is"
+        " refused in every class.",
         "csv mode lists every GPU of its CSV files whatever was asked (1.13 to 1.18), or odd sets (1.20:"
-        " `0` gives 0, 2 and 3). The index is not the minor on many machines. `docker run --gpus` appends its"
-        " value to an image's `all`. With nvidia-ctk.path set to nvidia-cdi-hook its hooks are those of a CDI"
-        " file. A spec with a lone `void` is taken as it is where nvproxy is on already and no node is left"
-        " that a rewrite removes: that is this wrapper's own output.",
+        " `0` gives 0, 2 and 3); from 1.20.1 on `0`, `none` and `all` leave the same spec. The index is not"
+        " the minor on many machines. `docker run --gpus` appends its value to an image's `all`. With"
+        " nvidia-ctk.path set to nvidia-cdi-hook its hooks are those of a CDI file. A spec with a lone"
+        " `void` is taken as it is where nvproxy is on already and no node is left that a rewrite removes:"
+        " that is this wrapper's own output.",
         "all",
         "toolkit, internal/modifier/csv.go, pkg/nvcdi/lib-csv.go; gVisor 05b7c55c1 (#9389)",
     ),

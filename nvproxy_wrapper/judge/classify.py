@@ -8,7 +8,7 @@
 - device-plugin: nodes that the engine or a device plugin listed, and nothing of the toolkit's.
 - mixed: more than one of these at once, or a part of one; narrowed like csv, or refused.
 
-How csv, jit-cdi and old cdi specs differ, read from the toolkit's source and from 125 captured specs:
+How csv, jit-cdi and old cdi specs differ, read from the toolkit's source and from 155 captured specs:
 
 - `disable-device-node-modification` (1.18 on) and `update-application-profile` (1.20) come from
   pkg/nvcdi/driver-nvml.go, which csv mode never uses.
@@ -20,6 +20,8 @@ How csv, jit-cdi and old cdi specs differ, read from the toolkit's source and fr
 - A CDI file's common nodes come before those of its devices: nvidia-modeset, -uvm, -uvm-tools, nvidiactl,
   then nvidiaN.
 - Only csv mode lists more GPUs than were asked for.
+- `apply-cuda-memory-limits` (1.20.1 on) stands in each class, one for each GPU that was asked for by itself.
+- From 1.20.1 on NVIDIA_VISIBLE_DEVICES is `void` alone: what was asked for tells nothing any more.
 
 Only hooks and nodes count, not what an image can set: NVIDIA_CTK_LIBCUDA_DIR would tell jit-cdi from csv as
 well, and anybody's `ENV` line could then switch the narrowing off. Where all this leaves two classes (jit-cdi
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from nvproxy_wrapper.judge.nvidia_hooks import NvidiaHook
     from nvproxy_wrapper.judge.oci_spec import Parts
     from nvproxy_wrapper.judge.request import Asked, Request
+    from nvproxy_wrapper.judge.settings import Settings
 
 CLASSES = ("none", "legacy", "csv", "cdi", "jit-cdi", "device-plugin", "mixed")
 
@@ -61,10 +64,13 @@ class Facts:
         request_conflict: half a sentence, where two places ask for different GPUs; "" where not.
         problem: half a sentence, where the spec is a part of a GPU spec that cannot be repaired; "" where
             not.
-        has_hooks: whether hooks of NVIDIA's are there besides the legacy one.
+        has_hooks: whether hooks of NVIDIA's are there besides the legacy one, known or not.
         is_rewritten: the spec carries the marks of an earlier rewrite: nvproxy is on, one `void` is all that
             is asked, and no node is there that a rewrite removes or fills in. An annotation may be forged, so
-            this never outweighs a request.
+            this never outweighs a request. From toolkit 1.20.1 on a request leaves no trace; who may forge an
+            annotation, the engine's user, may ask for every GPU as well.
+        says_void: the variable is `void` and nothing else. Nothing was asked for, or, from toolkit 1.20.1 on,
+            anything.
         toolkit_made_devices: the toolkit had its hands in it, so that somebody asked it for GPUs.
     """
 
@@ -76,14 +82,17 @@ class Facts:
         "problem",
         "request_conflict",
         "requested",
+        "says_void",
         "spec_class",
         "toolkit_made_devices",
     )
 
-    def __init__(self, parts: Parts, toolkit_mode: str) -> None:
+    def __init__(self, parts: Parts, settings: Settings) -> None:
         found = nvidia_hooks.find(parts.hooks)
-        legacy = [hook for hook in found if hook.is_legacy]
-        others = [hook for hook in found if not hook.is_legacy]
+        # What the next toolkit adds must not make every spec `mixed`: the class is told from the rest.
+        telling = [hook for hook in found if not hook.has_new_name(settings.trusted_hooks)]
+        legacy = [hook for hook in telling if hook.is_legacy]
+        others = [hook for hook in telling if not hook.is_legacy]
         nodes = [device["path"] for device in parts.devices if device_nodes.is_nvidia(device)]
         asked = values(parts.env, VISIBLE_DEVICES)
 
@@ -95,8 +104,9 @@ class Facts:
         self.problem = ""
         self.request_conflict = ""
         self.requested: Request = None
-        self.has_hooks = bool(others)
-        is_answered = asked == ["void"] or not parts.has_process
+        self.has_hooks = len(found) > len(legacy)
+        self.says_void = asked == ["void"]
+        is_answered = self.says_void or not parts.has_process
         is_clean = not any(device_nodes.is_dead(one) or one.get("fileMode") is None for one in parts.devices)
         self.is_rewritten = parts.annotations.get(NVPROXY) == "true" and is_answered and is_clean
         self.toolkit_made_devices = (
@@ -106,10 +116,10 @@ class Facts:
         if device_nodes.CONTROL in nodes:
             self.gpu_requested = True
             self._take(request.read(request.without_answer(asked), parts.mounts))
-            is_unasked = asked in ([], ["void"]) and self.requested is None
-            if is_unasked and self.toolkit_made_devices and not self.is_rewritten:
+            # Not where it is `void`: from 1.20.1 on that stands also in the place of what was asked for.
+            if not asked and self.requested is None and self.toolkit_made_devices and not self.is_rewritten:
                 self._take(request.of_legacy_image(parts.env))
-            self.spec_class, why = _class_of_listed(legacy, others, nodes, self, toolkit_mode)
+            self.spec_class, why = _class_of_listed(legacy, others, nodes, self, settings.toolkit_mode)
             if self.spec_class in _EXACT and not self._may_be_exact(nodes):
                 self.spec_class = "mixed" if _from_nvml(others) else "csv"
                 why = f"{why}, but more GPUs are listed than were asked for, as csv mode alone does"
@@ -123,7 +133,7 @@ class Facts:
             self._take(request.read(last, parts.mounts if is_asked else []))
             self.gpu_requested = self.requested is not None
             self.spec_class = "legacy"
-        elif nodes or found:
+        elif nodes or telling:
             self.gpu_requested = True
             self._take(request.read(request.without_answer(asked), parts.mounts))
             self.spec_class = "mixed"
@@ -132,7 +142,7 @@ class Facts:
             self.gpu_requested = False
             self._take(request.read(asked[:1], []))
             self.spec_class = "none"
-            self.evidence.insert(0, "No hook and no device node of NVIDIA's is in the spec")
+            self.evidence.insert(0, "No hook that is known and no device node of NVIDIA's is in the spec")
 
     def _take(self, asked: Asked) -> None:
         self.requested = asked.request
@@ -166,10 +176,12 @@ def _class_of_listed(
     if is_ctk_form:
         return _class_of_ctk_form(others, from_csv, nodes, toolkit_mode)
     # csv mode writes this form where nvidia-ctk.path is set to it, and then something was asked for. Where
-    # nothing was, an engine has read a CDI file itself: `docker run --device nvidia.com/gpu=0`.
+    # nothing was, an engine has read a CDI file itself: `docker run --device nvidia.com/gpu=0`. `void` alone
+    # may be either from 1.20.1 on.
     is_like_csv = from_csv or not _has_cdi_order(nodes)
     is_asked = facts.requested is not None
-    if (is_like_csv and is_asked and toolkit_mode != "cdi") or (
+    may_be_asked = is_asked or (facts.says_void and not facts.is_rewritten)
+    if (is_like_csv and may_be_asked and toolkit_mode != "cdi") or (
         toolkit_mode == "csv" and (is_like_csv or is_asked)
     ):
         return "csv", "The hooks are those of csv mode with nvidia-ctk.path set to nvidia-cdi-hook"
@@ -224,11 +236,16 @@ def _class_without_hooks(facts: Facts, toolkit_mode: str) -> tuple[str, str]:
 
 
 def _has_toolkit_mounts(parts: Parts) -> bool:
-    """Whether a driver library is mounted with the toolkit's options; no engine gives them to a volume."""
+    """Whether a driver library is mounted with the toolkit's options; no engine gives them to a volume.
+
+    Or its answer to a request by mounts, from 1.20.2 on (pkg/nvcdi/wrapper.go).
+    """
     return any(
         is_bind(mount)
-        and mount["destination"] == mount.get("source")
-        and "/libcuda.so." in mount["destination"]
+        and (
+            (mount["destination"] == mount.get("source") and "/libcuda.so." in mount["destination"])
+            or mount["destination"] == request.VOID_MOUNT
+        )
         and _TOOLKIT_OPTIONS.issubset(mount.get("options") or [])
         for mount in parts.mounts
     )

@@ -49,7 +49,7 @@ class Draft(Parts):
         self.settings = settings
         self.host = host
         self.engine_has_no_pods = engine_has_no_pods
-        self.facts = Facts(self, settings.toolkit_mode)
+        self.facts = Facts(self, settings)
         self.actions: list[Action] = []
         self.runsc_flags: list[str] = []
         self.trusted_hooks: list[NvidiaHook] = []

@@ -9,19 +9,23 @@ if TYPE_CHECKING:
 LEGACY_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 """The prestart hook of legacy mode, now and up to 1.10 (toolkit, internal/modifier/hook_remover.go)."""
 
-SUBCOMMANDS = (
-    "create-symlinks",
-    "update-ldcache",
-    "enable-cuda-compat",
-    "update-application-profile",
-    "disable-device-node-modification",
-    "chmod",
-    "noop",
-)
-"""Hooks of nvidia-container-toolkit 1.13 to 1.20 (cmd/nvidia-cdi-hook/commands/commands.go)."""
+MEMORY_LIMITS = "apply-cuda-memory-limits"
+"""Limits a container's GPU memory; one for each GPU (toolkit 1.20.1, pkg/nvcdi/cuda-memory-limits.go)."""
 
-STAGE = "createContainer"
-"""The stage of all of these (toolkit, internal/discover/hooks.go, getOCIHookType)."""
+STAGES = {
+    "create-symlinks": "createContainer",
+    "update-ldcache": "createContainer",
+    "enable-cuda-compat": "createContainer",
+    "update-application-profile": "createContainer",
+    "disable-device-node-modification": "createContainer",
+    "chmod": "createContainer",
+    "noop": "createContainer",
+    MEMORY_LIMITS: "createRuntime",
+}
+"""Hooks of nvidia-container-toolkit 1.13 to 1.20.2, each with its stage.
+
+From cmd/nvidia-cdi-hook/commands/commands.go and internal/discover/hooks.go, getOCIHookType.
+"""
 
 _CTK = "nvidia-ctk"
 _CDI_HOOK = "nvidia-cdi-hook"
@@ -65,7 +69,15 @@ class NvidiaHook:
     @property
     def is_known(self) -> bool:
         """One of the hooks that NVIDIA's toolkit has, at the stage at which it puts them."""
-        return self.stage == STAGE and self.subcommand in SUBCOMMANDS
+        return self.subcommand is not None and STAGES.get(self.subcommand) == self.stage
+
+    def has_new_name(self, trusted: list[str]) -> bool:
+        """One of NVIDIA's own programs is called by a name that no toolkit had which is known here.
+
+        Such a hook comes with the next toolkit. It is dropped, and says nothing about the rest of the spec.
+        """
+        name = self.subcommand or ""
+        return self.hook["path"] in trusted and name not in STAGES and name[:1].isalpha()
 
     def values(self, flag: str) -> list[str]:
         """The values of `flag` among the arguments."""
@@ -102,6 +114,11 @@ def links_of(hooks: list[NvidiaHook]) -> list[tuple[str, str]]:
                 target, _, link = value.partition("::")
                 links.append((target, link))
     return links
+
+
+def gpus_with_memory_hook(hooks: list[NvidiaHook]) -> list[str]:
+    """The UUIDs that the apply-cuda-memory-limits hooks among `hooks` name."""
+    return [uuid for hook in hooks if hook.subcommand == MEMORY_LIMITS for uuid in hook.values("--gpu-id")]
 
 
 def _is_nvidia(hook: dict[str, Any]) -> bool:

@@ -21,6 +21,12 @@ VOLUME_MOUNT_ROOT = "/var/run/nvidia-container-devices/"
 As the variable's value it means: see there (k8s-device-plugin, deviceListAsVolumeMountsContainerPathRoot).
 """
 
+VOID_MOUNT = f"{VOLUME_MOUNT_ROOT}void"
+"""The toolkit's answer to such a request from 1.20.2 on, as `void` is to the variable; it asks for nothing.
+
+It keeps a second NVIDIA runtime from asking again (pkg/nvcdi/wrapper.go).
+"""
+
 
 class Asked:
     """What was asked for.
@@ -75,7 +81,10 @@ def of_legacy_image(env: list[str]) -> Asked:
 
 
 def without_answer(asked: list[str]) -> list[str]:
-    """The values that ask, without the `void` that the toolkit appends from 1.15 on as its answer.
+    """The values that ask, without the `void` that the toolkit appends from 1.15 to 1.20.0 as its answer.
+
+    From 1.20.1 on (CDI library 1.1.1) `void` stands in the place of what was asked for, and nothing is left
+    to be read here.
 
     All of them count, and not the first alone: `docker run --gpus device=1` appends its value to the one of
     the image, which is `all` in NVIDIA's own (moby, daemon/nvidia_linux.go), and the image's must not win.
@@ -137,7 +146,7 @@ def volume_mount_request(mounts: list[dict[str, Any]]) -> Request:
         for mount in mounts
         if mount.get("source") == "/dev/null" and mount["destination"].startswith(VOLUME_MOUNT_ROOT)
     ]
-    ids = [name for name in ids if name.strip(" ,") and not name.startswith("imex/")]
+    ids = [name for name in ids if name.strip(" ,") and name != "void" and not name.startswith("imex/")]
     if not ids:
         return None
     return parse_visible_devices(",".join(ids))

@@ -92,7 +92,9 @@ def _rewrite_plain_container(draft: Draft) -> None:
         from nvproxy_wrapper.judge.rules import legacy  # noqa: PLC0415 - a file more is 0.2 ms more for every container that is not legacy
 
         legacy.one_value(draft)
-        # In legacy mode every container has NVIDIA's hook, which must not hide others.
+    if draft.facts.has_hooks:
+        # In legacy mode every container has NVIDIA's hook, which must not hide others. Elsewhere it is one
+        # that a newer toolkit brings.
         hooks.allow(draft)
     is_in_gpu_pod = is_in_pod(draft.annotations) and not draft.engine_has_no_pods and gpus.exist(draft.host)
     is_gpu_sandbox = is_in_gpu_pod and is_pod_sandbox(draft.annotations)
@@ -143,6 +145,7 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
     devices.fill_mode(draft)
     devices.check_exist(draft)
     drop_overrides(draft, keep_nvproxy=True)
+    hooks.check_memory_limits(draft)
     enable_nvproxy(draft, "annotation.nvproxy", "runsc keeps it for the calls that follow this one")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nvproxy_wrapper.host.views import ProcDriverView
-from tests.driver_tree import CAPTURED_HOST, SHUFFLED_HOST, TreeGpu, write_driver_tree
+from tests.driver_tree import CAPTURED_HOST, LAB_HOST, SHUFFLED_HOST, TreeGpu, write_driver_tree
 
 if TYPE_CHECKING:
     from nvproxy_wrapper.judge.host_view import Gpu
@@ -34,7 +34,8 @@ class Host(NamedTuple):
 
 HOSTS = {
     "captured": Host(_ReadOnce(CAPTURED_HOST), CAPTURED_HOST),
+    "lab": Host(_ReadOnce(LAB_HOST), LAB_HOST),
     "shuffled": Host(_ReadOnce(SHUFFLED_HOST), SHUFFLED_HOST),
     "none": Host(ProcDriverView("/nonexistent"), ()),
 }
-"""The host of the captured specs, the same with its GPUs in other slots, and one without a driver."""
+"""The hosts of the captured specs, the first with its GPUs in other slots, and one without a driver."""

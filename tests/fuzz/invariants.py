@@ -17,6 +17,9 @@ ASKS = "NVIDIA_VISIBLE_DEVICES="
 NVPROXY = "dev.gvisor.internal.nvproxy"
 TRUSTED = ["/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"]
 KEPT = {"create-symlinks", "update-ldcache", "enable-cuda-compat", "update-application-profile"}
+MEMORY = "apply-cuda-memory-limits"
+NAMES_OF_HOOKS = KEPT | {MEMORY, "disable-device-node-modification", "chmod", "noop"}
+MEMORY_VARIABLES = ("NVIDIA_GPU_MEMORY_REQUEST", "NVIDIA_GPU_MEMORY_LIMIT")
 HOOK_FLAGS = {
     "--link",
     "--csv-filename",
@@ -25,6 +28,8 @@ HOOK_FLAGS = {
     "--host-driver-version",
     "--host-cuda-version",
     "--cuda-compat-container-root",
+    "--driver-root",
+    "--gpu-id",
 }
 LDCONFIG = {"/sbin/ldconfig", "/sbin/ldconfig.real", "/usr/sbin/ldconfig", "/usr/sbin/ldconfig.real"}
 PROGRAMS = {
@@ -76,6 +81,7 @@ def check(spec: dict[str, Any], host: Host, given_settings: dict[str, Any], *, i
     check_mounts(spec, made, decision, given_settings, host)
     check_what_opens(made, decision, host)
     check_hooks(spec, made, decision, given_settings)
+    check_memory(spec, made, decision, given_settings)
     check_environment(spec, made, decision, given_settings)
     check_annotations(spec, made, decision, given_settings, host.gpus)
     assert without_what_may_change(made) == without_what_may_change(spec)
@@ -120,7 +126,7 @@ def ids_in_mounts(spec):
         for m in part(spec, "mounts")
         if m.get("source") == "/dev/null" and m["destination"].startswith(root)
     ]
-    return [name for name in ids if name.strip(" ,") and not name.startswith("imex/")]
+    return [name for name in ids if name.strip(" ,") and name != "void" and not name.startswith("imex/")]
 
 
 def is_nvidia(hook):
@@ -254,8 +260,11 @@ def check_hooks(spec, made, decision, given_settings):
     given, left = part(spec, "hooks") or {}, part(made, "hooks") or {}
     trusted = given_settings.get("trusted_hooks", TRUSTED)
     for stage, listed in left.items():
-        if decision.spec_class == "none" or stage not in STAGES:
+        if stage not in STAGES:
             assert listed == given[stage]
+            continue
+        if decision.spec_class == "none":
+            assert (listed or []) == [h for h in given[stage] or [] if not has_new_name(h, trusted)]
             continue
         hooks = listed or []
         assert is_subsequence(hooks, given[stage] or [])
@@ -264,11 +273,37 @@ def check_hooks(spec, made, decision, given_settings):
             if decision.spec_class == "legacy" and stage == "prestart" and hook["path"].endswith(LEGACY):
                 continue
             assert given_settings.get("hooks_run", True) or not decision.gpu_requested
-            assert stage == "createContainer"
+            is_memory = MEMORY in hook["args"][1:3]
+            assert stage == ("createRuntime" if is_memory else "createContainer")
+            assert not is_memory or asks_for_memory(spec)
             assert hook["path"] in trusted
-            assert KEPT & set(hook["args"][1:3])
+            assert is_memory or KEPT & set(hook["args"][1:3])
             check_hook_words(hook["args"])
             assert hook.get("env") in (None, ["NVIDIA_CTK_DEBUG=false"])
+
+
+def has_new_name(hook, trusted):
+    """A trusted program's hook, called by a name that no toolkit has had."""
+    args = hook.get("args") or []
+    is_ctk = hook["path"].endswith("/nvidia-ctk")
+    if hook["path"] not in trusted or (is_ctk and args[1:2] != ["hook"]):
+        return False
+    name = "".join(args[2:3] if is_ctk else args[1:2])
+    return name[:1].isalpha() and name not in NAMES_OF_HOOKS
+
+
+def asks_for_memory(spec):
+    return any(entry.partition("=")[0] in MEMORY_VARIABLES for entry in part(spec, "process", "env"))
+
+
+def check_memory(spec, made, decision, given_settings):
+    """Each GPU of a container that asks for a limit has its hook, under a runsc that runs it."""
+    if not (decision.gpu_requested and decision.gpus and asks_for_memory(spec)):
+        return
+    hooks = [h for h in part(made, "hooks", "createRuntime") if MEMORY in (h.get("args") or [])]
+    named = {word.partition("=")[2] or word for h in hooks for word in h["args"] if "GPU-" in word}
+    assert len(named) >= len(decision.gpus)
+    assert given_settings.get("hooks_run", True)
 
 
 def check_hook_words(words):

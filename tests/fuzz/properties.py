@@ -12,15 +12,19 @@ from nvproxy_wrapper.judge import strict_json
 from tests.fuzz.hosts import HOSTS
 from tests.fuzz.invariants import check
 from tests.specs.captured_specs import CAPTURED
-from tests.unit.wrapper.mutations import SETTINGS, SPECS, build
+from tests.unit.wrapper.mutations import MUTATIONS, SETTINGS, SPECS, build
 from tests.unit.wrapper.specs import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 CSV = {captured.path.stem for captured in CAPTURED if captured.spec_class == "csv"}
+REPLACED = {c.path.stem: c for c in CAPTURED if c.is_listed and c.requested != c.asked}
 LEAVE_ITS_CLASS = {"ask", "env", "no device", "mount", "mount is", "annotations", "other form"}
 """What may be done to a spec of csv mode that stays one; hooks and nodes tell the class."""
+
+LEAVE_ITS_ANSWER = {"no device", "no hook", "hook is", "hook word", "other form", "mount is"}
+"""What asks for no other GPU; neither do variables that an image may set but the one that asks."""
 
 COUNTS: Counter[str] = Counter()
 """How many cases were judged in this process, by what became of them."""
@@ -50,6 +54,39 @@ def no_spec_gets_more_than_it_brought(drawn: Any, given_settings: dict[str, Any]
     COUNTS[check(build(drawn), HOSTS[where], given_settings, is_csv=is_csv)] += 1
 
 
+def a_spec_without_its_request_gets_no_more_than_was_asked_for(drawn: Any, hooks_run: bool) -> None:
+    """From toolkit 1.20.1 on `void` stands there: only the captured spec's name tells what was asked."""
+    base, mutations = drawn
+    stay = [
+        one
+        for one in mutations
+        if one[0] in LEAVE_ITS_ANSWER or (one[0] == "env" and one[1] != "NVIDIA_VISIBLE_DEVICES")
+    ]
+    decision = judge(build((base, stay)), HOSTS["lab"].view, hooks_run=hooks_run)
+    assert set(decision.gpus) <= REPLACED[base].asked_minors
+    COUNTS["without its request"] += 1
+
+
+def a_hook_with_a_new_name_never_makes_a_class(drawn: Any, stage: str, program: str) -> None:
+    before, spec = build(drawn), build(drawn)
+    fixed = ["nvidia-ctk", "hook"] if program.endswith("nvidia-ctk") else ["nvidia-cdi-hook"]
+    try:
+        spec.setdefault("hooks", {}).setdefault(stage, []).append(
+            {"path": program, "args": [*fixed, "make-coffee"]}
+        )
+    except (AttributeError, TypeError):
+        return  # Hooks that are none.
+    plain, more = judge(before, HOSTS["captured"].view), judge(spec, HOSTS["captured"].view)
+    if plain.spec_class == "device-plugin":
+        # It is a trace of the toolkit, whose list may be one of csv mode.
+        assert more.refusal or set(more.gpus) <= set(plain.gpus)
+        return
+    assert more.spec_class == plain.spec_class
+    assert more.devices == plain.devices
+    assert (more.refusal and more.refusal.rule) == (plain.refusal and plain.refusal.rule)
+    COUNTS["with a hook of a new name"] += 1
+
+
 def what_is_decided_does_not_hang_on_how_the_bytes_are_written(drawn: Any) -> None:
     spec = build(drawn)
     compact = strict_json.loads(strict_json.dumps(spec))
@@ -66,6 +103,23 @@ PROPERTIES = {
         {"drawn": SPECS, "given_settings": SETTINGS, "where": st.sampled_from(list(HOSTS))},
         no_spec_gets_more_than_it_brought,
         1,
+    ),
+    "requests": Property(
+        {
+            "drawn": st.tuples(st.sampled_from(list(REPLACED)), st.lists(MUTATIONS, max_size=5)),
+            "hooks_run": st.booleans(),
+        },
+        a_spec_without_its_request_gets_no_more_than_was_asked_for,
+        10,
+    ),
+    "new hooks": Property(
+        {
+            "drawn": SPECS,
+            "stage": st.sampled_from(["createRuntime", "createContainer", "startContainer"]),
+            "program": st.sampled_from(["/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"]),
+        },
+        a_hook_with_a_new_name_never_makes_a_class,
+        10,
     ),
     "bytes": Property({"drawn": SPECS}, what_is_decided_does_not_hang_on_how_the_bytes_are_written, 10),
 }

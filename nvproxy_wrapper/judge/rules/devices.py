@@ -16,6 +16,7 @@ from nvproxy_wrapper.judge.device_nodes import (
     is_nvidia,
     is_tegra,
 )
+from nvproxy_wrapper.judge.nvidia_hooks import MEMORY_LIMITS, gpus_with_memory_hook
 from nvproxy_wrapper.judge.request import volume_mount_request
 from nvproxy_wrapper.judge.settings import is_absolute_path
 
@@ -95,13 +96,8 @@ def scope(draft: Draft) -> None:
     if request == "all":
         return
     if request is None:
-        if facts.is_rewritten or not facts.toolkit_made_devices:
-            return
-        raise Refusal(
-            "devices.scope",
-            f"the spec lists {len(listed)} GPUs, and its environment does not say which were asked for",
-            "Set NVIDIA_VISIBLE_DEVICES to all, none, an index or a UUID.",
-        )
+        _check_unasked(draft, listed)
+        return
     wanted = set() if request == "none" else gpus.minors_of(list(request), draft.host)
     missing = sorted(wanted - listed)
     if missing:
@@ -115,6 +111,38 @@ def scope(draft: Draft) -> None:
         minor = gpu_minor(device["path"])
         if minor is not None and minor not in wanted:
             draft.drop_device(device, "devices.scope", f"asked for is {asked}")
+
+
+def _check_unasked(draft: Draft, listed: set[int]) -> None:
+    """Whether a list may stay of which the spec does not say what was asked for."""
+    facts = draft.facts
+    if facts.is_rewritten or not facts.toolkit_made_devices:
+        return
+    if _were_given_one_by_one(draft, listed):
+        facts.evidence.append(f"Each GPU that is listed has its own {MEMORY_LIMITS} hook: they are exact")
+        return
+    raise Refusal(
+        "devices.scope",
+        f"the spec lists {len(listed)} GPUs, and its environment does not say which were asked for: the"
+        " toolkit, from 1.20.1 on, puts void in the place of NVIDIA_VISIBLE_DEVICES, or nothing set it",
+        "Set NVIDIA_VISIBLE_DEVICES to all, none, an index or a UUID; with toolkit 1.20.1 or later set"
+        " toolkit_mode to auto, which lists just the GPUs asked for, or toolkit_version to 1.20.0-1.",
+    )
+
+
+def _were_given_one_by_one(draft: Draft, listed: set[int]) -> bool:
+    """Whether each GPU of the list has its own apply-cuda-memory-limits hook, and no other has.
+
+    The toolkit writes one beside the node of a GPU that was asked for by itself, in csv mode also, and none
+    for what csv mode lists of its files (1.20.1, pkg/nvcdi/lib-csv.go, full-gpu-nvml.go). Hooks are the
+    toolkit's or the engine's: no image and no user of an engine can add one.
+    """
+    named = gpus_with_memory_hook(draft.trusted_hooks)
+    try:
+        return bool(named) and gpus.minors_of(named, draft.host) == listed
+    except Refusal:
+        # An id that cannot be looked up is no evidence.
+        return False
 
 
 def drop_dead(draft: Draft) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from nvproxy_wrapper.judge.nvidia_hooks import STAGE, find
+from nvproxy_wrapper.judge.annotations import is_in_pod
+from nvproxy_wrapper.judge.decision import Refusal
+from nvproxy_wrapper.judge.device_nodes import gpus_in
+from nvproxy_wrapper.judge.environment import values
+from nvproxy_wrapper.judge.nvidia_hooks import MEMORY_LIMITS, STAGES, find, gpus_with_memory_hook
 from nvproxy_wrapper.judge.settings import is_absolute_path
 
 TYPE_CHECKING = False
@@ -13,20 +17,30 @@ if TYPE_CHECKING:
     from nvproxy_wrapper.judge.nvidia_hooks import NvidiaHook
     from nvproxy_wrapper.judge.settings import Settings
 
+MEMORY_VARIABLES = ("NVIDIA_GPU_MEMORY_REQUEST", "NVIDIA_GPU_MEMORY_LIMIT")
+"""What apply-cuda-memory-limits reads from the bundle's spec, in MiB (toolkit, cmd/nvidia-cdi-hook)."""
+
 _LDCONFIG = ("/sbin/ldconfig", "/sbin/ldconfig.real", "/usr/sbin/ldconfig", "/usr/sbin/ldconfig.real")
+
+# The last is that of a driver in a container, as NVIDIA's operator has it.
+_DRIVER_ROOTS = ("", "/", "/run/nvidia/driver")
+_GO_FALSE = ("0", "f", "F", "false", "False", "FALSE")  # Go, strconv.ParseBool
+_UUID_LENGTH = 36
 
 
 def why_not_trusted(hook: NvidiaHook, settings: Settings) -> str | None:
     """Why a hook goes: NVIDIA's toolkit does not write it so, or no sandbox needs it; None: it may stay."""
     path = hook.hook["path"]
-    if hook.stage != STAGE:
-        return f"NVIDIA's hooks stand at {STAGE}"
     if path not in settings.trusted_hooks:
         return f"its program is not one of {', '.join(settings.trusted_hooks) or 'none'}"
     if hook.subcommand is None or hook.hook["args"][0].rpartition("/")[2] != hook.program:
         return "its arguments have not the form that NVIDIA's toolkit writes"
-    if hook.subcommand not in _ARGUMENTS:
-        return _DROPPED.get(hook.subcommand, "it is not a hook that is known to be needed in a sandbox")
+    if hook.subcommand not in STAGES:
+        return "it is not a hook that is known to be needed in a sandbox"
+    if hook.stage != STAGES[hook.subcommand]:
+        return f"NVIDIA's toolkit puts it at {STAGES[hook.subcommand]}"
+    if hook.subcommand in _DROPPED:
+        return _DROPPED[hook.subcommand]
     return _what_is_odd(hook, _ARGUMENTS[hook.subcommand])
 
 
@@ -53,6 +67,8 @@ def allow(draft: Draft) -> None:
         draft.trusted_hooks.append(hook)
         if hook.subcommand == "update-ldcache" and draft.settings.drop_update_ldcache:
             draft.drop_hook(hook, "hooks.allow", "drop_update_ldcache is set for this host")
+        if hook.subcommand == MEMORY_LIMITS and not _asks_for_memory(draft):
+            draft.drop_hook(hook, "hooks.allow", f"neither {' nor '.join(MEMORY_VARIABLES)} is set")
 
 
 def drop_all(draft: Draft) -> None:
@@ -62,6 +78,52 @@ def drop_all(draft: Draft) -> None:
             draft.drop_hook(
                 hook, "hooks.emulate", "this runsc runs no createContainer hook; its links become mounts"
             )
+
+
+def check_memory_limits(draft: Draft) -> None:
+    """`hooks.memory`: a limit on GPU memory that was asked for is set by its hook, or refused.
+
+    The hook names to the driver the cgroup of the process in the state on its stdin (toolkit 1.20.1,
+    internal/info/cgroup). runsc gives it the sandbox's (runsc/container/container.go, State): that process
+    and its gofer are what opens the GPU, in the container's own cgroup where the sandbox is its own.
+
+    Raises:
+        Refusal: no hook sets it for each GPU, or it would be set for other containers too.
+    """
+    if not _asks_for_memory(draft) or draft.facts.requested == "none":
+        return
+    given = gpus_in([device["path"] for device in draft.devices])
+    limited = set(gpus_with_memory_hook(draft.trusted_hooks))
+    if draft.facts.spec_class == "legacy":
+        why = "NVIDIA's toolkit sets none in mode legacy"
+    elif len(limited) < len(given):
+        why = f"{len(given)} GPUs are listed, and {len(limited)} have a trusted {MEMORY_LIMITS} hook"
+    elif not given:
+        return
+    elif not draft.settings.hooks_run:
+        why = "hooks_run is not set: this runsc runs no hook that could set it"
+    elif is_in_pod(draft.annotations):
+        why = "it would hold for the whole pod: its containers share a sandbox, and so a cgroup"
+    elif _ignores_cgroups(draft.settings.runsc_args):
+        why = "with --ignore-cgroups in runsc_args the sandbox has no cgroup of its own"
+    else:
+        return
+    names = [name for name in MEMORY_VARIABLES if values(draft.env, name)]
+    raise Refusal(
+        "hooks.memory",
+        f"{' and '.join(names)} asks for a limit on GPU memory, which cannot be set: {why}",
+        f"Start the container without {' and '.join(names)}; or ask for GPUs by toolkit 1.20.1 or later in"
+        " mode auto, outside of a pod, under a runsc from 20260520 on.",
+    )
+
+
+def _asks_for_memory(draft: Draft) -> bool:
+    return any(values(draft.env, name) for name in MEMORY_VARIABLES)
+
+
+def _ignores_cgroups(runsc_args: list[str]) -> bool:
+    flags = [word.lstrip("-").partition("=") for word in runsc_args]
+    return any(flag == "ignore-cgroups" and value not in _GO_FALSE for flag, _, value in flags)
 
 
 def _what_is_odd(hook: NvidiaHook, allowed: dict[str, Callable[[str], bool]]) -> str | None:
@@ -92,6 +154,16 @@ def _is_ldconfig(value: str) -> bool:
     return (value[1:] if value.startswith("@") else value) in _LDCONFIG
 
 
+def _is_driver_root(value: str) -> bool:
+    # The hook loads libnvidia-ml.so.1 from below it, as root.
+    return value in _DRIVER_ROOTS
+
+
+def _is_gpu_uuid(value: str) -> bool:
+    prefix, digits = value[:4], value[4:]
+    return prefix == "GPU-" and len(digits) == _UUID_LENGTH and not digits.strip("0123456789abcdef-")
+
+
 _ARGUMENTS: dict[str, dict[str, Callable[[str], bool]]] = {
     # --csv-filename: up to 1.13 the hook of csv mode reads the `sym` lines itself.
     "create-symlinks": {"--link": _is_link, "--csv-filename": _is_csv_file},
@@ -102,6 +174,7 @@ _ARGUMENTS: dict[str, dict[str, Callable[[str], bool]]] = {
         "--cuda-compat-container-root": is_absolute_path,
     },
     "update-application-profile": {},
+    MEMORY_LIMITS: {"--driver-root": _is_driver_root, "--gpu-id": _is_gpu_uuid},
 }
 """The hooks that may stay, and their arguments; --container-spec, which names a file to read, is left out."""
 

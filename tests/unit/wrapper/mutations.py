@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from tests.driver_tree import captured_uuid
+from tests.driver_tree import LAB_HOST, captured_uuid
 from tests.specs.captured_specs import CAPTURED
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ _VALUES = [
 ]
 _NAMES = [
     *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "CUDA_VERSION", "NVIDIA_REQUIRE_CUDA"),
+    *("NVIDIA_GPU_MEMORY_REQUEST", "NVIDIA_GPU_MEMORY_LIMIT"),
     *("NVIDIA_CTK_LIBCUDA_DIR", "LD_PRELOAD", "NVIDIA_VISIBLE_DEVICES2", "nvidia_visible_devices"),
 ]
 _PATHS = [
@@ -181,6 +182,8 @@ _WORDS = [
         "--csv-filename=/etc/x.csv",
         "--csv-filename=/tmp/../x",
     ),
+    *("apply-cuda-memory-limits", "--driver-root=", "--driver-root=/tmp", "make-coffee"),
+    *(f"--gpu-id={uuid}" for uuid in (captured_uuid(1), LAB_HOST[0].uuid, LAB_HOST[1].uuid, "1")),
 ]
 _STAGES = [
     *["createContainer"] * 4,
@@ -220,7 +223,10 @@ _DESTINATIONS = [
         "/usr/lib64/libcuda.so.1",
         "/usr/lib64/libcuda.so.570.124.06",
     ),
-    *(f"/var/run/nvidia-container-devices/{name}" for name in ("0", "all", "5", "imex/0", "MIG-1", "")),
+    *(
+        f"/var/run/nvidia-container-devices/{name}"
+        for name in ("0", "all", "5", "imex/0", "MIG-1", "", "void")
+    ),
     "/var/run/nvidia-container-devices/1",
     *(
         "/usr/lib/x86_64-linux-gnu/libcuda.so.1",

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.driver_tree import captured_uuid
 from tests.unit.wrapper.mutations import in_the_other_form
 from tests.unit.wrapper.specs import (
     CDI,
@@ -49,7 +50,14 @@ def test_hooks_of_both_forms_are_mixed_and_narrowed(host):
 
 
 @pytest.mark.parametrize(
-    "odd", [hook(CTK, "hook", "become-root"), hook("/usr/bin/nvidia-new-hook", "x"), hook(CTK, "runtime")]
+    "odd",
+    [
+        hook("/tmp/nvidia-ctk", "hook", "become-root"),
+        hook("/usr/bin/nvidia-new-hook", "x"),
+        hook(CTK, "runtime"),
+        hook(CTK, "hook", "--debug", "update-ldcache"),
+        hook(CTK, "hook", "apply-cuda-memory-limits", "--driver-root", "", "--gpu-id", captured_uuid(1)),
+    ],
 )
 def test_an_unknown_nvidia_hook_makes_a_spec_mixed(odd, host):
     spec = captured(CSV)
@@ -58,6 +66,34 @@ def test_an_unknown_nvidia_hook_makes_a_spec_mixed(odd, host):
     assert (decision.spec_class, decision.gpus) == ("mixed", [1])
     assert odd not in decision.spec["hooks"]["createContainer"]
     assert any(odd["path"] in sentence for sentence in decision.evidence)
+
+
+@pytest.mark.parametrize("stage", ["createContainer", "createRuntime", "startContainer"])
+@pytest.mark.parametrize("new", [hook(CTK, "hook", "make-coffee"), hook(CDI_HOOK, "make-coffee", "--sugar")])
+@pytest.mark.parametrize("name", [CSV, CSV_ALL, JIT, CDI, LEGACY, PLAIN, "1.20.0_legacy_no-gpu"])
+def test_a_hook_that_a_newer_toolkit_has_is_dropped_and_the_class_told_from_the_rest(name, new, stage, host):
+    before = judge(captured(name), host)
+    spec = captured(name)
+    spec.setdefault("hooks", {}).setdefault(stage, []).append(new)
+    decision = judge(spec, host)
+    assert (decision.spec_class, decision.gpus, decision.refusal) == (
+        before.spec_class,
+        before.gpus,
+        None,
+    )
+    assert decision.gpu_requested == before.gpu_requested
+    assert new not in decision.spec["hooks"].get(stage, [])
+    assert [action.rule for action in decision.actions if "make-coffee" in action.target] == ["hooks.allow"]
+    assert any("make-coffee" in sentence for sentence in decision.evidence)
+
+
+def test_such_a_hook_alone_is_still_a_trace_of_the_toolkit(host):
+    """A toolkit that gave all of its hooks new names could be in csv mode as well."""
+    spec = captured(CSV_ALL)
+    spec["hooks"] = {"createContainer": [hook(CTK, "hook", "make-coffee")]}
+    decision = judge(asking(spec, "1", "void"), host)
+    assert (decision.spec_class, decision.gpus) == ("mixed", [1])
+    assert judge(asking(spec, "void"), host).refusal.rule == "devices.scope"
 
 
 def test_a_node_that_is_bound_and_hooks_without_the_control_node_are_refused(host):
@@ -121,6 +157,9 @@ def test_toolkit_mode_does_not_overrule_what_the_spec_says(host):
 def test_csv_mode_with_the_other_hook_program_is_still_narrowed(host):
     spec = in_the_other_form(captured("1.20.0_csv_visible-0"), CDI_HOOK)
     assert (judge(spec, host).spec_class, judge(spec, host).gpus) == ("csv", [0])
+    # Toolkit 1.20.1 leaves no request.
+    for mode in ("auto", "csv", "jit-cdi"):
+        assert judge(asking(spec, "void"), host, toolkit_mode=mode).refusal.rule == "devices.scope"
     # Nothing but the nodes tells it: their order, and that more are listed than were asked for.
     older = in_the_other_form(captured(CSV), CDI_HOOK)
     for mode in ("auto", "csv", "cdi", "jit-cdi"):

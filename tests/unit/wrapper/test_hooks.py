@@ -2,7 +2,10 @@
 
 import pytest
 
-from tests.unit.wrapper.specs import CDI, CSV, JIT, captured, hook, judge
+from nvproxy_wrapper.judge.rewrite import decide
+from nvproxy_wrapper.judge.settings import DEFAULTS
+from tests.driver_tree import captured_uuid
+from tests.unit.wrapper.specs import CDI, CSV, JIT, LEGACY, asking, captured, hook, judge
 
 CTK, CDI_HOOK = "/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"
 LINK = ("--link", "libcuda.so.1::/usr/lib/x86_64-linux-gnu/libcuda.so")
@@ -70,6 +73,7 @@ def test_a_hook_whose_program_is_not_trusted_is_dropped(item):
         ("",),
         (),
         ("--debug", "update-ldcache"),
+        ("apply-cuda-memory-limits", "--driver-root", "", "--gpu-id", captured_uuid(1)),
         ("update-ldcache", "--ldconfig-path", "/tmp/evil", "--folder", "/usr/lib64"),
         ("update-ldcache", "--ldconfig-path=@/tmp/evil"),
         ("update-ldcache", "--container-spec", "/tmp/state.json"),
@@ -143,3 +147,96 @@ def test_a_stage_that_is_emptied_is_left_out():
     made = judge(spec, hooks_run=False).spec
     assert list(made["hooks"]) == ["prestart"]
     assert judge(captured(CSV), hooks_run=False).refusal.rule == "devices.scope"
+
+
+LIMIT, REQUEST = "NVIDIA_GPU_MEMORY_LIMIT=1024", "NVIDIA_GPU_MEMORY_REQUEST=512"
+LIMITS = ("apply-cuda-memory-limits", "--driver-root", "", "--gpu-id", captured_uuid(1))
+
+
+def limited(*hooks, name=CDI, variables=(LIMIT,), stage="createRuntime"):
+    """A container with GPU 1, whose spec has these hooks and variables."""
+    spec = captured(name)
+    spec["hooks"].setdefault(stage, []).extend(hooks)
+    spec["process"]["env"] += variables
+    return spec
+
+
+@pytest.mark.parametrize("variables", [(LIMIT,), (REQUEST,), (REQUEST, LIMIT), ("NVIDIA_GPU_MEMORY_LIMIT=",)])
+@pytest.mark.parametrize("root", ["", "/", "/run/nvidia/driver"])
+def test_a_memory_limit_that_was_asked_for_keeps_its_hook(variables, root):
+    item = hook(CDI_HOOK, "apply-cuda-memory-limits", "--driver-root", root, "--gpu-id", captured_uuid(1))
+    decision = judge(limited(item, variables=variables))
+    assert (decision.spec_class, decision.refusal) == ("cdi", None)
+    assert decision.spec["hooks"]["createRuntime"] == [item]
+
+
+def test_where_no_limit_is_asked_for_the_hook_goes_and_it_is_said():
+    decision = judge(limited(hook(CDI_HOOK, *LIMITS), variables=("NVIDIA_GPU_MEMORY_LIMITS=1",)))
+    assert "createRuntime" not in decision.spec["hooks"]
+    (action,) = [one for one in decision.actions if "apply-cuda-memory-limits" in one.target]
+    assert (action.rule, action.what) == ("hooks.allow", "dropped")
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        hook("/tmp/nvidia-cdi-hook", *LIMITS),
+        hook(CDI_HOOK, *LIMITS, "--container-spec", "/tmp/state.json"),
+        hook(CDI_HOOK, "apply-cuda-memory-limits", "--driver-root", "/tmp", "--gpu-id", captured_uuid(1)),
+        hook(CDI_HOOK, "apply-cuda-memory-limits", "--driver-root", "", "--gpu-id", "1"),
+        hook(CDI_HOOK, "apply-cuda-memory-limits", "--driver-root", "", "--gpu-id", "GPU-" + "x" * 36),
+        hook(CDI_HOOK, "apply-cuda-memory-limits", "--driver-root", ""),
+        {**hook(CDI_HOOK, *LIMITS), "env": ["LD_PRELOAD=/tmp/x.so"]},
+    ],
+)
+def test_a_limit_whose_hook_is_not_what_the_toolkit_writes_is_refused(item):
+    assert judge(limited(item)).refusal.rule == "hooks.memory"
+    assert judge(limited(item, variables=())).refusal is None
+    assert item not in judge(limited(item, variables=())).spec["hooks"].get("createRuntime", [])
+
+
+def test_a_limit_without_a_hook_for_each_gpu_is_refused():
+    assert judge(limited()).refusal.rule == "hooks.memory"
+    everything = limited(hook(CTK, "hook", *LIMITS), name="1.20.0_jit-cdi_visible-all")
+    refusal = judge(everything).refusal
+    assert refusal.rule == "hooks.memory"
+    assert "8 GPUs are listed, and 1" in refusal.message
+
+
+def test_a_limit_at_a_stage_where_the_toolkit_does_not_put_it_is_refused(host):
+    spec = limited(hook(CDI_HOOK, *LIMITS), stage="createContainer")
+    assert judge(spec, host).refusal.rule == "hooks.memory"
+
+
+def test_a_limit_that_a_runsc_without_hooks_would_not_set_is_refused():
+    spec = limited(hook(CDI_HOOK, *LIMITS))
+    assert judge(spec, hooks_run=False).refusal.rule == "hooks.memory"
+    assert judge(limited(hook(CDI_HOOK, *LIMITS), variables=()), hooks_run=False).refusal is None
+
+
+@pytest.mark.parametrize("key", ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"])
+def test_a_limit_that_would_be_a_whole_pods_is_refused(key, host):
+    spec = limited(hook(CDI_HOOK, *LIMITS))
+    spec["annotations"] = {key: "container"}
+    refusal = judge(spec, host).refusal
+    assert (refusal.rule, "pod" in refusal.message) == ("hooks.memory", True)
+    # Docker has no pods: there the annotation goes.
+    assert decide(spec, DEFAULTS, host, engine_has_no_pods=True).refusal is None
+
+
+@pytest.mark.parametrize("flag", ["--ignore-cgroups", "-ignore-cgroups=true", "--ignore-cgroups=1"])
+def test_a_limit_for_the_cgroup_of_others_is_refused(flag):
+    assert judge(limited(hook(CDI_HOOK, *LIMITS)), runsc_args=[flag]).refusal.rule == "hooks.memory"
+    off = f"--{flag.strip('-').partition('=')[0]}=false"
+    assert judge(limited(hook(CDI_HOOK, *LIMITS)), runsc_args=[off]).refusal is None
+
+
+def test_in_legacy_mode_a_limit_is_refused_where_a_gpu_is_asked_for():
+    for values, rule in ((("1",), "hooks.memory"), (("none",), None), ((), None)):
+        refusal = judge(asking(limited(name=LEGACY), *values)).refusal
+        assert (refusal and refusal.rule) == rule
+
+
+def test_a_limit_without_a_gpu_is_nobodys_business():
+    assert judge(limited(name="1.20.0_jit-cdi_visible-none")).refusal is None
+    assert not judge(limited(name="1.20.0_legacy_no-gpu")).changed

@@ -5,7 +5,7 @@ import pytest
 from nvproxy_wrapper.host.views import ProcDriverView
 from nvproxy_wrapper.judge import gpus
 from tests.driver_tree import TreeGpu, captured_uuid, write_driver_tree
-from tests.unit.wrapper.specs import CSV, CSV_ALL, JIT, asked_by_mounts, asking, captured, judge
+from tests.unit.wrapper.specs import CSV, CSV_ALL, JIT, asked_by_mounts, asking, captured, hook, judge
 
 DISTINCT = (
     TreeGpu("0000:01:00.0", 2, "GPU-aaaa1111-0000-0000-0000-000000000000"),
@@ -165,10 +165,115 @@ def test_one_void_is_left_of_several_values(host):
 
 
 def test_an_image_from_before_the_require_variable_asks_for_all(host):
-    spec = asking(captured(CSV_ALL), "void")
+    spec = asking(captured(CSV_ALL))
     spec["process"]["env"].append("CUDA_VERSION=9.0.176")
     assert judge(spec, host).gpus == [0, 1, 2, 3]
     spec["process"]["env"].append("NVIDIA_REQUIRE_CUDA=cuda>=9.0")
+    assert judge(spec, host).refusal.rule == "devices.scope"
+
+
+def test_where_void_stands_for_any_request_such_an_image_says_nothing(host):
+    """Toolkit 1.20.1: the same spec, whether `0` was asked for or nothing."""
+    spec = asking(captured(CSV_ALL), "void")
+    spec["process"]["env"].append("CUDA_VERSION=9.0.176")
+    refusal = judge(spec, host).refusal
+    assert refusal.rule == "devices.scope"
+    assert "1.20.1" in refusal.message
+    assert "toolkit_mode to auto" in refusal.remedy
+
+
+def memory_hook(*uuids, program="/usr/bin/nvidia-ctk"):
+    fixed = ["hook"] if program.endswith("nvidia-ctk") else []
+    ids = [word for uuid in uuids for word in ("--gpu-id", uuid)]
+    return hook(program, *fixed, "apply-cuda-memory-limits", "--driver-root", "", *ids)
+
+
+def with_memory_hooks(spec, *hooks):
+    spec["hooks"].setdefault("createRuntime", []).extend(hooks)
+    return spec
+
+
+def listing_only(minor):
+    spec = asking(captured(CSV_ALL), "void")
+    spec["linux"]["devices"] = [
+        one for one in spec["linux"]["devices"] if one["path"][11:] in (str(minor), "ctl", "-uvm")
+    ]
+    return spec
+
+
+def test_a_csv_list_stays_whose_every_gpu_was_given_by_itself(host):
+    spec = with_memory_hooks(listing_only(1), memory_hook(captured_uuid(1)))
+    decision = judge(spec, host)
+    assert (decision.spec_class, decision.gpus, decision.refusal) == ("csv", [1], None)
+    assert any("apply-cuda-memory-limits" in sentence for sentence in decision.evidence)
+    assert "createRuntime" not in decision.spec["hooks"]
+    assert not judge(decision.spec, host).changed
+
+
+@pytest.mark.parametrize(
+    "hooks",
+    [
+        [memory_hook(captured_uuid(0))],
+        [memory_hook(captured_uuid(0), captured_uuid(1))],
+        [memory_hook("GPU-4d4f434b-0000-0000-0000-00000000000f")],
+        [memory_hook("GPU-4d4f434b")],
+        [memory_hook("1")],
+        [memory_hook(captured_uuid(1), program="/tmp/nvidia-ctk")],
+        [{**memory_hook(captured_uuid(1)), "env": ["LD_PRELOAD=/tmp/x.so"]}],
+    ],
+)
+def test_a_hook_that_names_other_gpus_or_is_not_the_toolkits_is_no_evidence(hooks, host):
+    assert judge(with_memory_hooks(listing_only(1), *hooks), host).refusal.rule == "devices.scope"
+
+
+def test_a_hook_for_one_gpu_is_no_evidence_for_a_list_of_several(host):
+    spec = with_memory_hooks(asking(captured(CSV_ALL), "void"), memory_hook(captured_uuid(1)))
+    assert judge(spec, host).refusal.rule == "devices.scope"
+
+
+def test_such_a_hook_at_another_stage_is_no_evidence(host):
+    spec = listing_only(1)
+    spec["hooks"]["createContainer"].append(memory_hook(captured_uuid(1)))
+    assert judge(spec, host).refusal.rule == "devices.scope"
+
+
+def test_what_a_request_says_counts_more_than_such_hooks(host):
+    spec = with_memory_hooks(csv("0"), *(memory_hook(captured_uuid(minor)) for minor in range(4)))
+    assert judge(spec, host).gpus == [0]
+
+
+@pytest.mark.parametrize("name", [CSV_ALL, JIT, "1.20.0_cdi_visible-1", "1.20.0_legacy_visible-1"])
+def test_the_toolkits_void_mount_asks_for_nothing(name, host):
+    void = {
+        "destination": "/var/run/nvidia-container-devices/void",
+        "source": "/dev/null",
+        "options": ["ro", "nosuid", "nodev", "bind"],
+    }
+    plain, with_void = captured(name), captured(name)
+    with_void["mounts"].append(void)
+    before, after = judge(plain, host), judge(with_void, host)
+    assert (after.spec_class, after.requested, after.gpus) == (
+        before.spec_class,
+        before.requested,
+        before.gpus,
+    )
+    assert after.refusal is None
+    assert void in after.spec["mounts"]
+    assert judge(asked_by_mounts(csv("all"), "void", "2"), host).gpus == [2]
+
+
+def test_a_container_that_got_nothing_but_the_void_mount_is_plain(host):
+    decision = judge(asked_by_mounts(captured("1.20.0_csv_no-gpu"), "void"), host)
+    assert (decision.spec_class, decision.changed) == ("none", False)
+
+
+def test_the_toolkits_void_mount_without_its_hooks_is_a_trace_of_it(host):
+    """Its list may be one of csv mode; a volume of a user's has other options."""
+    spec = listing_only(1)
+    spec["hooks"].pop("createContainer")
+    spec["mounts"] = [mount for mount in spec["mounts"] if "libcuda" not in mount["destination"]]
+    assert judge(asked_by_mounts(spec, "void"), host).spec_class == "device-plugin"
+    spec["mounts"][-1]["options"] = ["ro", "nosuid", "nodev", "bind"]
     assert judge(spec, host).refusal.rule == "devices.scope"
 
 
