@@ -8,7 +8,7 @@ COMMAND := make test
 NEEDS_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
     { echo "nvproxy-fleet needs Python 3.11 or newer on this machine; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another with 'make PYTHON=python3.12 …'." >&2; exit 1; }
 
-.PHONY: demo demo-down test test-vm bare unit lint bench fuzz matrix upstream docs venv clean help
+.PHONY: demo demo-down test test-vm bare unit lint bench fuzz mutants matrix upstream docs venv clean help
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -49,6 +49,9 @@ bench: .venv/ready ## the wrapper's cost, as ratios to its budgets, into docs/be
 fuzz: .venv/ready ## a million odd specs, and a million inputs for each parser (half an hour on two processors)
 	-$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
 	$(RUN) -m tests.fuzz
+
+mutants: .venv/ready ## the judge broken in one place at a time: does a test fail? (hours; make mutants SAMPLE=300 SEED=1)
+	$(RUN) -m tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 docs: .venv/ready ## the pages that are made from the code
 	$(RUN) docs/make_reference.py

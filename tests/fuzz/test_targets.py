@@ -1,6 +1,7 @@
 """The targets of `make fuzz` in short, without a guide, so that they do not rot; and their models."""
 
 import importlib
+import os
 import shlex
 
 import pytest
@@ -13,7 +14,7 @@ from tests.fuzz.runsc_model import execution
 from tests.fuzz.targets import TARGETS, parser, scanner
 from tests.specs.captured_specs import CAPTURED
 
-RUNS = 4000
+RUNS = int(os.environ.get("WRAPPER_EXAMPLES", "4000"))
 
 
 @pytest.mark.parametrize("name", TARGETS)
