@@ -5,6 +5,7 @@ from __future__ import annotations
 import marshal
 from typing import TYPE_CHECKING, Any
 
+from nvproxy_wrapper.judge import catalogue
 from nvproxy_wrapper.judge.classify import CLASSES
 from tests.fuzz.oci_schema import is_valid
 from tests.fuzz.runsc_model import opened, starts
@@ -51,6 +52,7 @@ NAMES: dict[tuple[str, ...], set[str]] = {
 }
 DEAD = ("/dev/dri/", "/dev/gdrdrv", "/dev/nvhost", "/dev/nvmap", "/dev/nvgpu", "/dev/nvsciipc")
 SOCKETS = ("/run/nvidia-persistenced/", "/run/nvidia-fabricmanager/", "/tmp/nvidia-mps/")
+RULES = {rule.id for rule in catalogue.RULES}
 DEFAULT_CAPABILITIES = ["utility", "compute"]
 
 
@@ -68,8 +70,10 @@ def check(spec: dict[str, Any], host: Host, given_settings: dict[str, Any], *, i
     made = decision.spec
     assert _text(spec) == before, "the spec that was given was changed"
     assert decision.spec_class in CLASSES
+    assert {action.rule for action in decision.actions} <= RULES
     if decision.refusal:
         assert made is spec
+        assert decision.refusal.rule in RULES
         assert (decision.changed, decision.devices, decision.runsc_flags) == (False, [], [])
         assert decision.refusal.message
         assert decision.refusal.remedy

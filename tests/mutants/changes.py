@@ -215,6 +215,8 @@ def _constants(value: object, parent: ast.AST) -> Iterator[ast.AST]:
         yield ast.Constant(not value)
     elif isinstance(value, int):
         yield ast.Constant(value + 1)
+    elif isinstance(value, bytes):
+        yield ast.Constant(value + b"XX")
     elif isinstance(value, str):
         if not is_sentence(value):
             yield ast.Constant(f"{value}XX")

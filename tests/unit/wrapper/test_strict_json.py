@@ -73,6 +73,7 @@ def test_numbers_come_out_letter_by_letter(number):
     [
         (b'{"devices":[],"devices":[]}', "'devices' twice"),
         (b'{"a":{"b":1,"\\u0062":2}}', "'b' twice"),
+        (b'{"a":1,"b":2,"b":3}', "'b' twice"),
         (b'{"a":NaN}', "NaN"),
         (b'{"a":Infinity}', "Infinity"),
         (b'{"a":-Infinity}', "-Infinity"),
