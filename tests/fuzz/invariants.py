@@ -123,12 +123,14 @@ def is_bind(mount):
     return mount.get("type") == "bind" or not {"bind", "rbind"}.isdisjoint(mount.get("options") or [])
 
 
+MOUNT_ROOT = "/var/run/nvidia-container-devices/"
+
+
 def ids_in_mounts(spec):
-    root = "/var/run/nvidia-container-devices/"
     ids = [
-        m["destination"].removeprefix(root)
+        m["destination"].removeprefix(MOUNT_ROOT)
         for m in part(spec, "mounts")
-        if m.get("source") == "/dev/null" and m["destination"].startswith(root)
+        if m.get("source") == "/dev/null" and m["destination"].startswith(MOUNT_ROOT)
     ]
     return [name for name in ids if name.strip(" ,") and name != "void" and not name.startswith("imex/")]
 
@@ -370,7 +372,8 @@ def check_scope(spec, decision, gpus):
         return
     asked = [e.partition("=")[2] for e in part(spec, "process", "env") if e.startswith(ASKS)]
     for value in [*asked, ",".join(ids_in_mounts(spec))]:
-        if value.strip() not in ("", "void"):
+        # The root of the mounts, as a value, says that they ask.
+        if value.strip().rstrip("/") not in ("", "void", MOUNT_ROOT.rstrip("/")):
             assert set(decision.gpus) <= minors_that_may_be_given(value, gpus)
 
 
