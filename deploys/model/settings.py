@@ -20,6 +20,7 @@ from pydantic import (
 
 from deploys.model import paths
 from deploys.model.versions import AUTO_FLOOR, GVISOR_RELEASE, TOOLKIT_FLOOR, DriverVersion, ToolkitVersion
+from nvproxy_wrapper.judge.refused_flags import first_refused
 
 TOOLKIT_KEY = Path(__file__).parents[2] / "templates" / "keys" / "nvidia-container-toolkit.asc"
 
@@ -128,7 +129,8 @@ class Settings(BaseModel):
     runsc_args: tuple[str, ...] = Field(
         title="Flags for every call of runsc, as --debug-log=/var/log/runsc/%ID%.%COMMAND%.log.",
         default=(),
-        description="a list of runsc's global flags, each beginning with -",
+        description="a list of runsc's global flags, each beginning with -, none of them one that is refused "
+        "(docs/wrapper.md)",
     )
     driver_version: Text | None = Field(
         title="Forces the driver that runsc takes for granted.",
@@ -221,6 +223,9 @@ class Settings(BaseModel):
         # A word without a dash would be taken by runsc for the subcommand.
         if any(not word.startswith("-") or "\0" in word for word in value):
             raise ValueError
+        refused = first_refused(value)
+        if refused is not None:
+            raise ValueError(f"the wrapper does not go with {refused[0]}: {refused[1]}")
         return value
 
     @field_validator("host_prep")

@@ -251,10 +251,12 @@ def _what_is_asked(decision: Decision) -> str:
 def _what_it_gets(decision: Decision) -> str:
     if not decision.gpu_requested:
         return "It gets none."
-    if decision.spec_class == "legacy":
+    if decision.gpus is None:
         return "runsc has nvidia-container-cli set it up; it gets what that finds for the request."
     gpus = f"GPU minors {', '.join(map(str, decision.gpus))}" if decision.gpus else "no GPU"
-    return f"It gets {gpus}; its nodes are {', '.join(decision.devices)}."
+    if decision.spec_class == "legacy":
+        return f"runsc has nvidia-container-cli set it up; for the request that finds {gpus}."
+    return f"It can open {gpus}; its nodes are {', '.join(decision.devices)}."
 
 
 def _rules_as_json() -> str:

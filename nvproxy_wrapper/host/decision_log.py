@@ -37,7 +37,7 @@ def append(path: str, decision: Decision, container: str, started: float) -> str
         "id": _bounded(container),
         "class": decision.spec_class,
         "asked": _asked(decision.requested),
-        "given": decision.devices[:_MAX_ITEMS] if decision.refusal is None else [],
+        "given": None if decision.opens is None else decision.opens[:_MAX_ITEMS],
         "rules": _distinct([action.rule for action in decision.actions]),
         "refused": None if decision.refusal is None else decision.refusal.rule,
         "ms": round((time.monotonic() - started) * 1000),

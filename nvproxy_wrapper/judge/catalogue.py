@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from nvproxy_wrapper.judge.refused_flags import REFUSED, REFUSED_ANNOTATIONS
 from nvproxy_wrapper.judge.settings import DEFAULTS, SETTINGS_PATH, allowed_values
 
 
@@ -193,10 +194,11 @@ RULES = (
         " only of /.",
         "Over /dev the GPU's own nodes cannot be made under `nodev`, and runsc says only EOF. A node as a"
         " volume asks for a GPU in a way that nobody counts, and under `nodev` it would be there and not"
-        " open. `nodev` is set on the mount itself and not on those below it, so that -v /:/host and a link"
-        " in the image would open every GPU.",
+        " open. `nodev` is set on the mount itself and not on those below it, so that -v /:/mnt:ro and a"
+        " link in the image opened every GPU, after `none` as well.",
         "all",
-        "gVisor, runsc/cmd/sandboxsetup/gofer_mount.go, SetupMounts and SetupDev; mount(2)",
+        "gVisor, runsc/cmd/sandboxsetup/gofer_mount.go, SetupMounts and SetupDev; mount(2);"
+        " tried with 20260905",
     ),
     Rule(
         "mounts.sockets",
@@ -220,7 +222,8 @@ RULES = (
     Rule(
         "annotation.user",
         "dev.gvisor.* is removed from every container, and io.kubernetes.cri* from those of Docker (told by"
-        " runsc's --root), unless `allow_user_annotations` is set.",
+        " runsc's --root), unless `allow_user_annotations` is set; then those alone that undo the wrapper"
+        " (at the end of this page).",
         "They change the sandbox, and who may run a container can set them. flag. and internal. set flags;"
         " bundle. overrides those that the host gives; spec.cgroup-parent leaves the cgroup that holds the"
         " limits; spec.rootfs. mounts any image on the host as the root; spec.mount. writes beside a mount's"
@@ -296,8 +299,8 @@ RULES = (
     ),
     Rule(
         "settings",
-        "Refused: a GPU container, where the settings file has an unknown key, a wrong value, or may be"
-        " written by others.",
+        "Refused: a GPU container, where the settings file has an unknown key, a wrong value, a flag that"
+        " undoes the wrapper, or may be written by others.",
         "Nothing is known then of this host's runsc. Plain containers go on.",
         "all",
         "the settings below",
@@ -333,11 +336,17 @@ refused; none where the settings themselves cannot be read, as they say where th
 | `id` | the container's id, as Docker shows it; neither its image nor its user |
 | `class` | of the spec |
 | `asked` | `"all"`, `"none"`, the ids as they were written, or null: nothing names any |
-| `given` | the device nodes that it got |
+| `given` | the device nodes of NVIDIA's that can be opened in it; null: only nvidia-container-cli knows |
 | `rules` | the rules that changed something |
 | `refused` | the rule that refused it, or null |
 | `ms` | how long the decision took, in milliseconds |
 | `pid` | of the process that became runsc |"""
+
+
+_FLAGS = """\
+What undoes the wrapper may stand neither in `runsc_args`, of these settings or of the inventory, nor, where
+`allow_user_annotations` is set, in an annotation `dev.gvisor.flag.NAME`: there it is removed. *But* are the
+values that change nothing. The flags that an engine gives are root's own and not looked at."""
 
 
 def markdown() -> str:
@@ -356,4 +365,19 @@ def markdown() -> str:
     lines += ["| key | takes | default |", "|---|---|---|"]
     for key, allowed in allowed_values():
         lines.append(f"| `{key}` | {allowed} | `{json.dumps(getattr(DEFAULTS, key))}` |")
+    lines += [
+        "",
+        "## Flags of runsc that are refused",
+        "",
+        _FLAGS,
+        "",
+        "| flag | but | why |",
+        "|---|---|---|",
+    ]
+    for name, (but, why) in REFUSED.items():
+        shown = f"`--{name}…`" if name.endswith("-") else f"`--{name}`"
+        harmless = ", ".join(f"`{value}…`" for value in but) if but[:1] != ("f",) else "`false`"
+        lines.append(f"| {shown} | {harmless} | {why} |")
+    for name, why in REFUSED_ANNOTATIONS.items():
+        lines.append(f"| the annotations `{name}…` | | {why} |")
     return "\n".join(lines) + "\n"

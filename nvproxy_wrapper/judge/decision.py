@@ -71,7 +71,9 @@ class Decision:
         gpu_requested: whether this container asks for a GPU.
         requested: "all", "none", the ids as they were written, or None where nothing names any.
         devices: `/dev` paths in `linux.devices` after the rewrite, in the spec's order.
-        gpus: minors among `devices`, ascending.
+        opens: paths of NVIDIA's nodes that can be opened in the container; None where only
+            nvidia-container-cli knows.
+        gpus: minors among `opens`, ascending; None as there.
         actions: what the rules did, in the order in which they did it.
         refusal: set where the container must not start; then `spec` is the one that was given.
         spec: the rewritten spec. The object that was given is never changed.
@@ -86,6 +88,7 @@ class Decision:
         "evidence",
         "gpu_requested",
         "gpus",
+        "opens",
         "refusal",
         "requested",
         "runsc_flags",
@@ -101,7 +104,8 @@ class Decision:
         gpu_requested: bool,
         requested: str | list[str] | None,
         devices: list[str],
-        gpus: list[int],
+        opens: list[str] | None,
+        gpus: list[int] | None,
         actions: list[Action],
         refusal: Refusal | None,
         spec: dict[str, Any],
@@ -113,6 +117,7 @@ class Decision:
         self.gpu_requested = gpu_requested
         self.requested = requested
         self.devices = devices
+        self.opens = opens
         self.gpus = gpus
         self.actions = actions
         self.refusal = refusal

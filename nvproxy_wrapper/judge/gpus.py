@@ -39,6 +39,18 @@ def minors_of(request: list[str], host: HostView) -> set[int]:
     return {_find(name, gpus, host.proc_driver).minor for name in dict.fromkeys(request)}
 
 
+def openable(request: str | list[str] | None, host: HostView) -> set[int] | None:
+    """The minors that nvidia-container-cli makes of a request; None where that cannot be told from here."""
+    if request == "none":
+        return set()
+    try:
+        if isinstance(request, list):
+            return minors_of(request, host)
+        return {gpu.minor for gpu in host.gpus()}
+    except (HostError, Refusal):
+        return None
+
+
 def exist(host: HostView) -> bool:
     """Whether the driver is loaded and lists a GPU; a driver that cannot be read counts as none."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nvproxy_wrapper.judge import gpus, nvidia_hooks
 from nvproxy_wrapper.judge.annotations import NVPROXY, is_in_pod, is_pod_sandbox
 from nvproxy_wrapper.judge.decision import Decision, Refusal
-from nvproxy_wrapper.judge.device_nodes import gpus_in
+from nvproxy_wrapper.judge.device_nodes import CONTROL, PREFIX, UVM, gpus_in, is_served
 from nvproxy_wrapper.judge.draft import Draft
 from nvproxy_wrapper.judge.rules import devices, env, hooks, mounts
 from nvproxy_wrapper.judge.rules.annotations import drop_overrides, enable_nvproxy
@@ -49,14 +49,15 @@ def decide(
     except Refusal as refusal:
         return _refused(spec, draft.facts, refusal)
     made = draft.put_back(spec)
-    paths = [device["path"] for device in draft.devices]
+    opens = _opens(draft)
     return Decision(
         spec_class=draft.facts.spec_class,
         evidence=draft.facts.evidence,
         gpu_requested=draft.facts.gpu_requested,
         requested=draft.facts.requested,
-        devices=paths,
-        gpus=sorted(gpus_in(paths)),
+        devices=[device["path"] for device in draft.devices],
+        opens=opens,
+        gpus=None if opens is None else sorted(gpus_in(opens)),
         actions=draft.actions,
         refusal=None,
         spec=made,
@@ -78,6 +79,7 @@ def _refused(spec: dict[str, Any], facts: Facts | None, refusal: Refusal) -> Dec
         gpu_requested=facts.gpu_requested if facts else True,
         requested=facts.requested if facts else None,
         devices=[],
+        opens=[],
         gpus=[],
         actions=[],
         refusal=refusal,
@@ -85,6 +87,16 @@ def _refused(spec: dict[str, Any], facts: Facts | None, refusal: Refusal) -> Dec
         changed=False,
         runsc_flags=[],
     )
+
+
+def _opens(draft: Draft) -> list[str] | None:
+    """What can be opened of NVIDIA's nodes after the rules: no mount opens one, so it is what runsc binds."""
+    if not draft.facts.gpu_requested:
+        return []
+    if draft.facts.spec_class != "legacy":
+        return [device["path"] for device in draft.devices if is_served(device["path"])]
+    minors = gpus.openable(draft.facts.requested, draft.host)
+    return None if minors is None else [CONTROL, UVM, *(f"{PREFIX}{minor}" for minor in sorted(minors))]
 
 
 def _rewrite_plain_container(draft: Draft) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nvproxy_wrapper.judge import strict_json
+from nvproxy_wrapper.judge.refused_flags import first_refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,6 +97,12 @@ def parse_settings(data: bytes, where: str) -> Settings:
             shown = strict_json.dumps(value).decode("utf-8")
             raise SettingsError(f"The settings file {where} has {key} = {shown}; it takes {allowed}.")
         values[key] = value
+    refused = first_refused(values["runsc_args"])
+    if refused is not None:
+        raise SettingsError(
+            f"The settings file {where} has {refused[0]!r} in runsc_args, which the wrapper does not go with:"
+            f" {refused[1]}."
+        )
     return Settings(values)
 
 
@@ -138,7 +145,7 @@ _BOOL = (_is_bool, "true or false")
 
 _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "runsc": _PATH,
-    "runsc_args": (_is_list_of(_is_text), "a list of strings"),
+    "runsc_args": (_is_list_of(_is_text), "a list of strings, none of them a flag that is refused (below)"),
     "hooks_run": _BOOL,
     "runsc_flags": (_is_list_of(_is_flag), "a list of flag names without dashes"),
     "toolkit_mode": (TOOLKIT_MODES.__contains__, f"one of {', '.join(TOOLKIT_MODES)}"),

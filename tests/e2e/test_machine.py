@@ -100,6 +100,9 @@ tar -C $made -c . | docker import -c 'VOLUME /dev' - with-nodes:volume >/dev/nul
 ln -s dev $made/data
 tar -C $made -c . | docker import -c 'VOLUME /data' - with-nodes:link >/dev/null
 tar -C $made -c . | docker import - with-nodes:plain >/dev/null
+# By a name that the host has as well, as runsc looks for it there.
+rm -rf $made/mnt; ln -s / $made/mnt
+tar -C $made -c . | docker import - with-nodes:root >/dev/null
 """
 
 
@@ -113,19 +116,43 @@ def images_with_nodes(life):
 @pytest.mark.parametrize(
     "way",
     [
-        pytest.param(["--volume=/dev:/dev"], id="a volume over dev"),
-        pytest.param(["--volume=/dev/nvidia1:/dev/nvidia1"], id="a node as a volume"),
-        pytest.param("with-nodes:volume", id="an image with nodes and a volume over them"),
-        pytest.param("with-nodes:link", id="the same through a link"),
-        pytest.param("with-nodes:plain", id="an image with nodes"),
-        pytest.param(["--privileged"], id="privileged"),
+        pytest.param((None, "--volume=/dev:/dev"), id="a volume over dev"),
+        pytest.param((None, "--volume=/dev/nvidia1:/dev/nvidia1"), id="a node as a volume"),
+        pytest.param(("with-nodes:link", "--volume=/dev:/data"), id="a volume over dev by a link"),
+        pytest.param(("with-nodes:volume",), id="an image with nodes and a volume over them"),
+        pytest.param(("with-nodes:link",), id="the same through a link"),
+        pytest.param(("with-nodes:plain",), id="an image with nodes"),
+        pytest.param(("with-nodes:root", "--volume=/:/mnt:ro"), id="the host's root by a link"),
+        pytest.param((None, "--privileged"), id="privileged"),
     ],
 )
 def test_no_way_opens_a_gpu_that_was_not_asked_for(life, asked, way):
-    image = way if isinstance(way, str) else None
-    done = life.docker(asked, *(way if image is None else ()), image=image, check=False)
+    image, *options = way
+    done = life.docker(asked, *options, image=image, check=False)
     # A container that is refused opens nothing.
     assert opened_minors(done.stdout) <= ({0} if asked == "0" else set())
+
+
+@pytest.mark.usefixtures("images_with_nodes")
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        (None, ["--volume=/dev:/dev"]),
+        (None, ["--volume=/dev/nvidia1:/dev/nvidia1"]),
+        (None, ["--volume=/:/host:ro"]),
+        ("with-nodes:volume", []),
+    ],
+)
+def test_what_would_lie_over_the_nodes_is_refused_with_a_sentence(life, image, options):
+    done = life.docker("0", *options, image=image, check=False)
+    assert done.returncode
+    assert "(mounts.dev)" in done.stderr
+
+
+def test_an_ordinary_volume_is_read_and_written_as_before(life):
+    life.docker("0", "--volume=written:/data", command=("sh", "-c", "echo here >/data/file"))
+    assert life.docker("0", "--volume=written:/data", command=("cat", "/data/file")).stdout == "here\n"
+    life.host.run(["docker", "volume", "rm", "written"])
 
 
 def test_nvidia_smi_in_a_sandbox_is_answered_by_the_driver(life):

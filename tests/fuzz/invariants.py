@@ -81,7 +81,7 @@ def check(spec: dict[str, Any], host: Host, given_settings: dict[str, Any], *, i
     assert decision.changed == (made != spec)
     if decision.changed and not is_valid(made):
         assert not is_valid(spec), "a valid spec became an invalid one"
-    check_devices(spec, made, decision)
+    check_devices(spec, made, decision, host.gpus)
     check_mounts(spec, made, decision, given_settings, host)
     check_what_opens(made, decision, host)
     check_hooks(spec, made, decision, given_settings)
@@ -173,12 +173,16 @@ def minors_that_may_be_given(value, hosts_gpus):
     return {by_index.get(word, by_uuid.get(word)) for word in words} - {None}
 
 
-def check_devices(spec, made, decision):
+def check_devices(spec, made, decision, gpus):
     given, left = part(spec, "linux", "devices"), part(made, "linux", "devices")
     rules, allowed = part(spec, "linux", "resources", "devices"), part(made, "linux", "resources", "devices")
     assert decision.devices == [device["path"] for device in left]
-    tails = {path.removeprefix("/dev/nvidia") for path in decision.devices if path.startswith("/dev/nvidia")}
-    assert decision.gpus == sorted(int(tail) for tail in tails if tail.isdigit())
+    if decision.spec_class == "legacy" and decision.gpu_requested:
+        asked = [e.partition("=")[2] for e in part(made, "process", "env") if e.startswith(ASKS)][-1]
+        assert decision.gpus is None or set(decision.gpus) <= minors_that_may_be_given(asked, gpus)
+    else:
+        tails = {path.removeprefix("/dev/nvidia") for path in decision.opens}
+        assert decision.gpus == sorted(int(tail) for tail in tails if tail.isdigit())
     if not decision.gpu_requested:
         assert left == given
         assert allowed == rules
@@ -356,6 +360,8 @@ def check_annotations(spec, made, decision, given_settings, gpus):
         given.pop(NVPROXY, None)
     if not given_settings.get("allow_user_annotations", False):
         given = {k: v for k, v in given.items() if not k.startswith("dev.gvisor.")}
+    else:
+        given = {k: v for k, v in given.items() if k != "dev.gvisor.flag.host-uds"}
     assert left == given
 
 

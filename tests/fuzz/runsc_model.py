@@ -1,6 +1,6 @@
 """What runsc executes for a command line, and what it opens of a spec: a model of runsc, not of the wrapper.
 
-The flags are those of gVisor 20260817 (runsc/config/flags*.go, runsc/cli/cli.go, runsc/cmd/create.go, run.go,
+The flags are those of gVisor 20260905 (runsc/config/flags*.go, runsc/cli/cli.go, runsc/cmd/create.go, run.go,
 restore.go), and one of each kind that no release has yet: the wrapper has to be right about the next one too.
 """
 
@@ -21,7 +21,7 @@ ANY = frozenset(range(255))
 NEW_BOOLEAN = "from-tomorrow"
 NEW_WITH_VALUE = "value-from-tomorrow"
 
-_BOOLEANS = (
+BOOLEANS = (
     *("EXPERIMENTAL-xdp-need-wakeup", "TESTONLY-afs-syscall-panic", "TESTONLY-autosave-resume"),
     *("TESTONLY-nftables", "TESTONLY-unsafe-nonroot", "allow-connected-on-save", "allow-flag-override"),
     *("allow-live-tcp-migration", "allow-packet-socket-write", "allow-rootfs-tar-annotation"),
@@ -35,22 +35,37 @@ _BOOLEANS = (
     *("strace", "strace-event", "systemd-cgroup", "systrap-disable-fast-path"),
     *("systrap-disable-syscall-patching", "tpuproxy", "tx-checksum-offload", "version", "vfs2"),
 )
-_WITH_VALUE = (
+WITH_VALUE = (
     *("EXPERIMENTAL-xdp", "TESTONLY-autosave-image-path", "TESTONLY-test-name-env"),
     *("character-device-policy", "control-rpc-stop-timeout", "coverage-fd", "coverage-report"),
     *("dcache", "debug-command", "debug-log", "debug-log-fd", "debug-log-format", "fdlimit"),
     *("file-access", "file-access-mounts", "final-metrics-log", "gofer-network-namespace", "host-fifo"),
-    *("host-settings", "host-uds", "log", "log-fd", "log-format", "metric-server", "network"),
+    *(
+        "host-settings",
+        "host-uds",
+        "in-sandbox-cgroup",
+        "log",
+        "log-fd",
+        "log-format",
+        "metric-server",
+        "network",
+    ),
     *("network-processors-per-channel", "num-network-channels", "nvproxy-allowed-driver-capabilities"),
     *("nvproxy-driver-version", "overlay2", "override-procs", "panic-log", "panic-log-fd"),
     *("panic-signal", "pcap-log", "platform", "platform_device_path", "pod-init-config"),
     *("profile-block", "profile-cpu", "profile-gc-interval", "profile-heap", "profile-mutex"),
     *("profiling-metrics", "profiling-metrics-log", "profiling-metrics-rate-us", "qdisc"),
     *("qdisc-tbf-burst", "qdisc-tbf-rate", "ref-leak-mode", "restore-spec-validation", "root"),
-    *("shared-root", "sidecar-release-enforcement-policy", "strace-log-size", "strace-syscalls"),
+    *(
+        "shared-root",
+        "sidecar-release-enforcement-policy",
+        "sidecar-usage-policy",
+        "strace-log-size",
+        "strace-syscalls",
+    ),
     *("trace", "traceback", "watchdog-action"),
 )
-_GLOBAL = Flags(frozenset((*_BOOLEANS, NEW_BOOLEAN)), frozenset((*_WITH_VALUE, NEW_WITH_VALUE)))
+_GLOBAL = Flags(frozenset((*BOOLEANS, NEW_BOOLEAN)), frozenset((*WITH_VALUE, NEW_WITH_VALUE)))
 
 _CREATE = Flags(
     frozenset(("fs-restore-direct", NEW_BOOLEAN)),

@@ -92,7 +92,7 @@ class Captured:
     @property
     def gpus(self) -> list[int]:
         """The minors that the container may have; the CSV files listed four of the eight."""
-        if not self.is_listed or self.refused_by:
+        if self.asked is None or self.spec_class == "none" or self.refused_by:
             return []
         return _MINORS.get(self.request, list(range(4 if self.spec_class == "csv" else 8)))
 

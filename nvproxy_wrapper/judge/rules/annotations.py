@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nvproxy_wrapper.judge.annotations import CRI, GVISOR, NVPROXY
+from nvproxy_wrapper.judge.refused_flags import why_annotation_refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def drop_overrides(draft: Draft, *, keep_nvproxy: bool) -> None:
         keep_nvproxy: leave that one, as the wrapper sets it itself.
     """
     if draft.settings.allow_user_annotations:
+        _drop_refused(draft)
         return
     users = (GVISOR, CRI) if draft.engine_has_no_pods else (GVISOR,)
     for name in list(draft.annotations):
@@ -31,6 +33,15 @@ def drop_overrides(draft: Draft, *, keep_nvproxy: bool) -> None:
                 f"removed ({value!r})",
                 "it changes the sandbox, and came with the container",
             )
+
+
+def _drop_refused(draft: Draft) -> None:
+    """The annotations that no setting allows, as they undo what the rules do."""
+    for name, value in list(draft.annotations.items()):
+        why = why_annotation_refused(name, value)
+        if why is not None:
+            del draft.annotations[name]
+            draft.act("annotation.user", name, f"removed ({value!r})", why)
 
 
 def enable_nvproxy(draft: Draft, rule: str, why: str) -> None:

@@ -52,8 +52,7 @@ def refuse_nodes(draft: Draft) -> None:
                 "mounts.dev",
                 f"{named} brings the host's device nodes: they are on a file system that is mounted below it,"
                 " where nodev does not reach",
-                "Mount the directories that are needed one by one, or this one without what is mounted below"
-                " it (docker run --mount type=bind,bind-recursive=disabled,…).",
+                "Mount the directories that are needed, one by one.",
             )
 
 

@@ -125,6 +125,22 @@ def test_volume_mounts_that_ask_for_other_gpus_are_refused():
     assert judge(asked_by_mounts(asking(captured(LEGACY), "0"), "1")).refusal.rule == "legacy.env"
 
 
+@pytest.mark.parametrize(
+    ("value", "opens"),
+    [("0", [7]), ("all", [*range(8)]), ("none", []), ("1,3", [4, 6]), ("void", []), ("9", None)],
+)
+def test_what_can_be_opened_is_told_though_no_node_is_listed(value, opens, shuffled_host):
+    decision = judge(asking(captured(LEGACY), value), shuffled_host)
+    assert decision.gpus == opens
+    nodes = ["/dev/nvidiactl", "/dev/nvidia-uvm", *(f"/dev/nvidia{minor}" for minor in opens or [])]
+    assert decision.opens == (None if opens is None else nodes if value != "void" else [])
+
+
+@pytest.mark.parametrize(("value", "opens"), [("0", None), ("all", None), ("none", [])])
+def test_where_the_driver_cannot_be_read_nothing_is_claimed(value, opens):
+    assert judge(asking(captured(LEGACY), value)).gpus == opens
+
+
 def test_volume_mounts_alone_do_not_ask():
     assert visible(judge(asked_by_mounts(asking(captured(LEGACY)), "1"))) == []
 

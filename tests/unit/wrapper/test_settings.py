@@ -28,7 +28,7 @@ GOOD = {
 
 BAD = {
     "runsc": ["runsc", "", "/opt/../runsc", "/", "//x", "/x\0", 1, None, ["/x"], "/x/"],
-    "runsc_args": ["--x", [1], {}, None, ["a\0"]],
+    "runsc_args": ["--x", [1], {}, None, ["a\0"], ["--debug", "--overlay2=none"]],
     "hooks_run": ["true", 1, 0, None, []],
     "runsc_flags": ["nvproxy", ["--nvproxy"], ["a=b"], [""], [1]],
     "toolkit_mode": ["CSV", "", None, 1, ["csv"]],
