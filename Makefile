@@ -50,7 +50,7 @@ fuzz: .venv/ready ## a million odd specs, and a million inputs for each parser (
 	-$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
 	$(RUN) -m tests.fuzz
 
-mutants: .venv/ready ## the judge broken in one place at a time: does a test fail? (hours; make mutants SAMPLE=300 SEED=1)
+mutants: .venv/ready ## the judge broken in one place at a time: does a test fail? (long; make mutants SAMPLE=300 SEED=1)
 	$(RUN) -m tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 docs: .venv/ready ## the pages that are made from the code

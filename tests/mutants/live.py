@@ -1,8 +1,9 @@
 """A mutant put in the place of the code that is loaded, in a process that is thrown away afterwards.
 
 Tests hold functions and tables that they imported long ago. So a function stays the same object and gets the
-mutant's code. A table is made anew, with those behind it that may be made of it, out of the classes and
-functions that are there; it replaces the old one wherever a module has that very object under the same name.
+mutant's code. Tables are made anew, the one that is changed and those behind it that may be made of it, out
+of the classes and functions that are there; they replace the old ones wherever a module has that very object
+under the same name.
 """
 
 from __future__ import annotations
@@ -23,15 +24,13 @@ def install(module: types.ModuleType, mutant: Mutant, tree: ast.Module) -> None:
     changed, following = _statements(tree, mutant.line)
     before = dict(vars(module))
     if isinstance(changed, ast.FunctionDef | ast.ClassDef):
-        after = _executed(module, [changed])
-        new = _member(after, mutant.function)
+        new = _member(_executed(module, [changed]), mutant.function)
         if hasattr(new, "__code__"):
             live = _member(before, mutant.function)
             live.__code__ = new.__code__
             live.__defaults__, live.__kwdefaults__ = new.__defaults__, new.__kwdefaults__
-            return
-    after = _executed(module, [changed, *following])
-    for name, value in after.items():
+            changed = ast.Pass()
+    for name, value in _executed(module, [changed, *following]).items():
         if value is before.get(name):
             continue
         for holder in list(sys.modules.values()):

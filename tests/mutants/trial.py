@@ -42,7 +42,7 @@ _LEFT_OUT = ("catalogue.py",)
 _EXAMPLES = "300"
 # A test that calls the judge more often than that is not watched any longer, and taken to call all of it.
 _WATCHED_CALLS = 20_000
-_MEMORY = 4 << 30
+_MEMORY = 1 << 30
 
 
 class Outcome(Enum):
@@ -116,10 +116,9 @@ class Trial:
         return watch
 
     def _try(self, tried: Mutant, items: list[pytest.Item]) -> Outcome:
-        if tried.function:
-            chosen = self._touched[tried.module, tried.function] | self._touch_all
-        else:
-            chosen = self._touch_all.union(*self._touched.values())
+        # A table may be used anywhere, and so may what is called while its module is imported.
+        calling = self._touched.get((tried.module, tried.function))
+        chosen = self._touch_all.union(*([calling] if calling else self._touched.values()))
         order = sorted(chosen, key=self._seconds.__getitem__)
         child = os.fork()
         if not child:

@@ -51,17 +51,21 @@ def changed(name, path, value):
         ("mounts.0", None),
         ("mounts.0.destination", ...),
         ("mounts.0.source", 1),
+        ("mounts.0.type", 1),
         ("mounts.0.options", "rbind"),
         ("annotations", []),
         ("root", []),
         ("root.path", 1),
     ],
 )
-def test_a_part_in_another_shape_is_refused(path, value):
+def test_a_part_in_another_shape_is_refused_and_named(path, value):
     spec = changed(JIT, path, value)
     decision = judge(spec)
     assert decision.refusal.rule == "spec.json"
     assert decision.spec is spec
+    *parents, last = [part for part in path.split(".") if not part.isdigit()]
+    assert ".".join(parents) in decision.refusal.message
+    assert last in decision.refusal.message
 
 
 @pytest.mark.parametrize(
@@ -91,6 +95,31 @@ def test_a_name_that_go_takes_for_another_is_refused(parent, name):
     decision = judge(spec)
     assert decision.refusal.rule == "spec.json"
     assert repr(name)[1:-1] in decision.refusal.message
+
+
+LOOKED_AT = {
+    "": ("process", "root", "mounts", "hooks", "annotations", "linux"),
+    "process": ("env",),
+    "root": ("path",),
+    "linux": ("devices", "resources"),
+    "linux.resources": ("devices",),
+    "linux.resources.devices.0": ("allow", "type", "major", "minor", "access"),
+    "linux.devices.0": ("path", "type", "major", "minor", "fileMode"),
+    "mounts.0": ("destination", "type", "source", "options"),
+    "hooks": ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"),
+    "hooks.createContainer.0": ("path", "args", "env"),
+}
+
+
+@pytest.mark.parametrize(
+    ("parent", "name"), [(parent, name) for parent, names in LOOKED_AT.items() for name in names]
+)
+def test_every_name_that_is_looked_at_is_refused_in_another_case(parent, name):
+    path = f"{parent}.{name.upper()}".lstrip(".")
+    decision = judge(changed(JIT, path, None))
+    assert decision.refusal.rule == "spec.json"
+    assert path.replace(".0", "") in decision.refusal.message
+    assert repr(name) in decision.refusal.message
 
 
 def test_annotations_may_differ_in_case():

@@ -67,7 +67,9 @@ def test_a_gpu_that_is_kept_from_nvml_has_no_index(tmp_path):
     assert judge(csv("1"), host).refusal.rule == "devices.scope"
 
 
-@pytest.mark.parametrize(("value", "gpus"), [("GPU-aaaa1", [2]), ("gpu-BBBB", [1]), ("GPU-aaaa2222", [0])])
+@pytest.mark.parametrize(
+    ("value", "gpus"), [("GPU-aaaa1", [2]), ("gpu-BBBB", [1]), ("GPU-aaaa2222", [0]), ("GPU-b", [1])]
+)
 def test_a_shortened_uuid_counts_while_it_is_the_only_one(value, gpus, distinct_host):
     assert judge(csv(value), distinct_host).gpus == gpus
 
