@@ -26,6 +26,7 @@ test: .venv/ready lint ## everything: the lab and its hosts included
 	@$(LAB) parts >build/lab-parts.log 2>&1 & $(RUN) -m pytest; status=$$?; wait; exit $$status
 
 test-vm: .venv/ready ## the lab's tests on hosts that are virtual machines, and their long forms (an hour without KVM)
+	@$(PACKAGES) tests lab vm
 	$(RUN) -m pytest --machine vm --long tests/e2e
 
 bare: ## the tests on a fresh Debian that has only what the README names; COMMAND="make demo", FROM_NOTHING=1
@@ -51,6 +52,7 @@ fuzz: .venv/ready ## a million odd specs, and a million inputs for each parser (
 	$(RUN) -m tests.fuzz
 
 mutants: .venv/ready ## the judge broken in one place at a time: does a test fail? (long; make mutants SAMPLE=300 SEED=1)
+	@$(PACKAGES) tests
 	$(RUN) -m tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 docs: .venv/ready ## the pages that are made from the code
