@@ -128,7 +128,7 @@ class Lab:
         return self._host_of_kind(name, kind_of(self.cache.state / "hosts" / name))
 
     def _host_of_kind(self, name: str, machine: Machine) -> Host:
-        return _KINDS[machine](name, self._slots().get(name, 0), self.cache, self.network)
+        return _KINDS[machine](name, self._slot_of(name), self.cache, self.network)
 
     def status(self) -> list[tuple[HostDefinition, Host, bool]]:
         """(definition, host, whether it answers) of every host that was brought up."""
@@ -271,11 +271,15 @@ class Lab:
             return {}
         return slots
 
+    def _slot_of(self, name: str) -> int:
+        """Its own, or the one that it would be given: never another host's, whose cable would go with it."""
+        slots = self._slots()
+        return slots.get(name, max(slots.values(), default=-1) + 1)
+
     def _give_slot(self, name: str) -> None:
         slots = self._slots()
         if name not in slots:
-            slots[name] = max(slots.values(), default=-1) + 1
-            _write(self.cache.state / "slots.json", json.dumps(slots))
+            _write(self.cache.state / "slots.json", json.dumps({**slots, name: self._slot_of(name)}))
 
     def _write_ssh_key(self) -> None:
         if not self._ssh_key.with_suffix(".pub").exists():

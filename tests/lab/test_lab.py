@@ -19,6 +19,7 @@ import pytest
 from tests.lab import Engine, HostDefinition, Lab, LabError, machine
 from tests.lab.cache import Cache, Part
 from tests.lab.driver import nvml_stubs
+from tests.lab.network import Network
 from tests.lab.progress import Progress
 from tests.lab.trees import mount_points_below
 from tests.lab.versions import DRIVER_VERSION
@@ -282,3 +283,13 @@ def test_exchanged_minors_keep_every_uuid_once():
     gpus = HostDefinition("gpu-x", gpus=8, exchanged_minors=(4, 5)).pretend_gpus
     assert [gpu.minor for gpu in gpus] == [0, 1, 2, 3, 5, 4, 6, 7]
     assert len({gpu.uuid for gpu in gpus}) == 8
+
+
+def test_a_host_that_was_never_up_has_no_other_hosts_place(tmp_path):
+    """Taking it down, as a test does first, must not take the cable of one that is up."""
+    lab = Lab(Cache(tmp_path), Network.of_cache(tmp_path))
+    lab._give_slot("gpu-a")
+    lab._give_slot("gpu-b")
+    assert lab.host("unknown").slot not in {lab.host("gpu-a").slot, lab.host("gpu-b").slot}
+    lab._give_slot("unknown")
+    assert [lab.host(name).slot for name in ("gpu-a", "gpu-b", "unknown")] == [0, 1, 2]
