@@ -112,7 +112,10 @@ def images_with_nodes(life):
 
 
 @pytest.mark.usefixtures("images_with_nodes")
-@pytest.mark.parametrize("asked", ["0", "none", pytest.param("void", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "asked",
+    ["0", pytest.param("none", marks=pytest.mark.long), pytest.param("void", marks=pytest.mark.long)],
+)
 @pytest.mark.parametrize(
     "way",
     [
@@ -161,6 +164,7 @@ def test_nvidia_smi_in_a_sandbox_is_answered_by_the_driver(life):
     assert "told by: the driver" in said
 
 
+@pytest.mark.long
 def test_a_second_run_changes_nothing(life):
     assert life.run("site").changed() == {}
 
