@@ -248,20 +248,21 @@ class Lab:
         return sorted(path.name for path in directory.iterdir()) if directory.exists() else []
 
     def _recorded(self, host: Host) -> HostDefinition | None:
+        """What a host was made as; None where it is not up, or another checkout wrote that another way."""
         try:
             fields = json.loads(host.record.read_text())["definition"]
-        except (OSError, ValueError, KeyError):
+            exchanged = fields.pop("exchanged_minors")
+            return HostDefinition(
+                **{
+                    **fields,
+                    "engine": Engine(fields["engine"]),
+                    "machine": Machine(fields["machine"]),
+                    "node_makers": NodeMakers(fields["node_makers"]),
+                    "exchanged_minors": tuple(exchanged) if exchanged else None,
+                }
+            )
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        exchanged = fields.pop("exchanged_minors")
-        return HostDefinition(
-            **{
-                **fields,
-                "engine": Engine(fields["engine"]),
-                "machine": Machine(fields["machine"]),
-                "node_makers": NodeMakers(fields["node_makers"]),
-                "exchanged_minors": tuple(exchanged) if exchanged else None,
-            }
-        )
 
     def _slots(self) -> dict[str, int]:
         """Host name -> its place in the network, for ever: a host that comes back has its old address."""
