@@ -15,7 +15,7 @@ help: ## what can be made
 
 demo: .venv/ready ## two real hosts in a lab, converged and verified
 	$(LAB) up --newest-only
-	.venv/bin/pyinfra -y inventories/lab.py deploys/site.py --limit gpu-a --limit gpu-b
+	.venv/bin/pyinfra -y inventories/lab.py deploys/site.py --limit gpu-a --limit gpu-b --data report=full
 
 demo-down: .venv/ready ## take the lab down again
 	$(LAB) down

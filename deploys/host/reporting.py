@@ -16,7 +16,8 @@ from pyinfra import state
 from pyinfra.api.state import StateStage
 
 from deploys.model.checks import HostResult
-from deploys.model.report import WIDTH, document, table
+from deploys.model.report import WIDTH, document, overview, table
+from deploys.model.settings import ReportForm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,12 +35,15 @@ class Report:
     def __init__(self) -> None:
         self._started = datetime.now(UTC)
         self._directories: set[Path] = set()
+        self._form = ReportForm.SHORT
         self._results: dict[str, HostResult] = {}
         atexit.register(self._close)
 
-    def write_to(self, directory: Path) -> None:
-        """Have the report written to a directory; hosts may name different ones."""
+    def write_to(self, directory: Path, form: ReportForm) -> None:
+        """Have the report written to a directory and shown; hosts may name different ones, and full wins."""
         self._directories.add(directory)
+        if form is ReportForm.FULL:
+            self._form = form
 
     def add(self, result: HostResult) -> None:
         """Keep the result of a host."""
@@ -51,7 +55,11 @@ class Report:
         hosts = [host.name for host in state.inventory if state.is_host_in_limit(host)]
         results = [self._results.get(name) or HostResult(name, why=_NEVER_REACHED) for name in hosts]
         text = json.dumps(document(results, self._started, datetime.now(UTC)), indent=2) + "\n"
-        show(results, [store(directory, self._started, text) for directory in sorted(self._directories)])
+        show(
+            results,
+            self._form,
+            [store(directory, self._started, text) for directory in sorted(self._directories)],
+        )
 
 
 def store(directory: Path, started: datetime, text: str) -> str:
@@ -85,14 +93,15 @@ def _replace(path: Path, text: str) -> None:
             raise
 
 
-def show(results: Sequence[HostResult], last_lines: Sequence[str]) -> None:
-    """Print the table where pyinfra prints all that is for people: on stderr, as stdout may be its JSON."""
+def show(results: Sequence[HostResult], form: ReportForm, last_lines: Sequence[str]) -> None:
+    """Print the results where pyinfra prints all that is for people: on stderr, as stdout may be its JSON."""
     from rich.console import Console  # noqa: PLC0415 - it takes long to import, and is needed once, here
 
     width = None if sys.stderr.isatty() else WIDTH
     console = Console(stderr=True, width=width, highlight=False, markup=False, soft_wrap=False)
-    console.print(table(results))
-    for line in last_lines:
+    if form is ReportForm.FULL:
+        console.print(table(results))
+    for line in [*([] if form is ReportForm.FULL else overview(results)), *last_lines]:
         console.print(line, soft_wrap=True)
 
 

@@ -34,6 +34,16 @@ class Subject(StrEnum):
     BUNDLE = "bundle"
 
 
+class Severity(StrEnum):
+    """How bad it is where a check fails.
+
+    `breach`: somebody's code is or could be where it must not be. It is told whatever else is wrong.
+    """
+
+    FAULT = "fault"
+    BREACH = "breach"
+
+
 @dataclass(frozen=True)
 class Check:
     """One question to a host and its answer.
@@ -47,6 +57,9 @@ class Check:
         expected: what should have been found, in the same shape.
         why: what is wrong, or why there is no answer; empty where it passed.
         next: what to do about it; may be empty where `why` says it already.
+        cause: what is wrong, in words that are the same for every container and host that fail by it.
+        because: the id of the check on which this one hangs, where it is skipped for that.
+        severity: how bad it is.
         output: the end of the error output of what was run.
         seconds: how long it took.
     """
@@ -59,6 +72,9 @@ class Check:
     expected: Sight | str | None = None
     why: str = ""
     next: str = ""
+    cause: str = ""
+    because: str = ""
+    severity: Severity = Severity.FAULT
     output: str = ""
     seconds: float = 0.0
 

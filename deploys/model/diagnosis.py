@@ -92,7 +92,8 @@ _KNOWN = (
         f"See to 'runtimes' in {paths.DAEMON_JSON} and 'systemctl reload docker'; run site.py.",
     ),
     (
-        r"Cannot connect to the Docker daemon",
+        # `docker info --format` without a daemon gives only the second (docker 20.10 to 29).
+        r"Cannot connect to the Docker daemon|nil pointer to embedded struct field Info",
         "dockerd does not answer",
         "Start it (systemctl start docker); 'journalctl -u docker' tells why it ended.",
     ),

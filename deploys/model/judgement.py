@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deploys.model import paths, sight
-from deploys.model.checks import Check, HostResult, State, Subject
+from deploys.model.causes import told_once
+from deploys.model.checks import Check, HostResult, Severity, State, Subject
 from deploys.model.diagnosis import diagnose
 from deploys.model.drivers import unsupported
 from deploys.model.verification import SECONDS_EACH, STAND_IN_MARK
@@ -82,6 +83,8 @@ class _Verdict:
     state: State
     why: str = ""
     next: str = ""
+    cause: str = ""
+    severity: Severity = Severity.FAULT
 
 
 def judge(host: str, what: Verification, answer: Answer) -> HostResult:
@@ -112,7 +115,7 @@ def judge(host: str, what: Verification, answer: Answer) -> HostResult:
         host=host,
         versions=versions(what),
         stand_ins=_stand_ins(answer),
-        checks=tuple(sorted(checks, key=lambda check: order.index(check.subject))),
+        checks=told_once(sorted(checks, key=lambda check: order.index(check.subject))),
     )
 
 
@@ -178,7 +181,7 @@ def _container(
     )
     if outcome.left_behind is not None:
         reasons = [reason for reason in (verdict.why, outcome.left_behind) if reason]
-        verdict = _Verdict(State.FAILED, "; ".join(reasons), verdict.next)
+        verdict = replace(verdict, state=State.FAILED, why="; ".join(reasons), cause="")
     return Check(
         run.id,
         run.subject,
@@ -188,6 +191,8 @@ def _container(
         expected=run.expected,
         why=verdict.why,
         next=verdict.next,
+        cause=verdict.cause,
+        severity=verdict.severity,
         output=outcome.err.strip(),
         seconds=outcome.seconds,
     )
@@ -198,19 +203,21 @@ def _not_run(outcome: Outcome) -> _Verdict | None:
         return None
     if outcome.missing is not None:
         return _Verdict(State.SKIPPED, outcome.not_run)
-    return _Verdict(State.UNKNOWN, f"not started: {outcome.not_run}", diagnose(outcome.not_run).remedy)
+    found = diagnose(outcome.not_run)
+    cause = found.cause or outcome.not_run
+    return _Verdict(State.UNKNOWN, f"not started: {outcome.not_run}", found.remedy, cause)
 
 
 def _not_ended(outcome: Outcome, printed: Printed, errors: str) -> _Verdict | None:
     found = diagnose(errors)
     if outcome.timed_out:
-        return _Verdict(State.FAILED, f"stopped after {SECONDS_EACH} s without an end", found.remedy)
+        late = f"stopped after {SECONDS_EACH} s without an end"
+        return _Verdict(State.FAILED, late, found.remedy, found.cause or late)
     if outcome.code == 0 and printed.complete:
         return None
     last = (outcome.err.strip().splitlines() or ["nothing was said about it"])[-1]
-    return _Verdict(
-        State.FAILED, found.cause or f"did not start (status {outcome.code}): {last}", found.remedy
-    )
+    why = found.cause or f"did not start (status {outcome.code}): {last}"
+    return _Verdict(State.FAILED, why, found.remedy, why)
 
 
 def _wrong(run: ContainerRun, printed: Printed) -> _Verdict | None:
@@ -222,28 +229,43 @@ def _wrong(run: ContainerRun, printed: Printed) -> _Verdict | None:
     # Under runc the toolkit adds nodes that gVisor could not serve; only the GPUs have to be right there.
     counted = [path for path in seen.devices if run.subject is not Subject.CONTROL or _is_gpu(path)]
     extra = sorted(set(counted) - set(expected.devices))
-    reasons = ["it runs on the host's own kernel, not in gVisor"] if outside else []
-    reasons += [f"it sees {', '.join(extra)}, which it was not given"] if extra else []
+    wrong = {}
+    if outside:
+        wrong["it runs on the host's own kernel, not in gVisor"] = "containers are not in gVisor"
+    if extra:
+        wrong[f"it sees {', '.join(extra)}, which it was not given"] = (
+            "containers see what they were not given"
+        )
+    is_breach = run.subject is not Subject.CONTROL and (outside or any(map(_is_gpu, extra)))
     lacking = _lacking(seen, expected)
-    reasons += lacking
-    reasons += printed.complaints if lacking and expected.gpus else ()
-    if not reasons:
+    if not wrong and not lacking:
         return None
-    return _Verdict(State.FAILED, "; ".join(reasons), _remedy(run, outside=outside, extra=extra))
+    complaints = printed.complaints if lacking and expected.gpus else ()
+    return _Verdict(
+        State.FAILED,
+        "; ".join([*wrong, *lacking, *complaints]),
+        _remedy(run, outside=outside, extra=extra),
+        next(iter([*wrong.values(), *lacking.values()])),
+        Severity.BREACH if is_breach else Severity.FAULT,
+    )
 
 
-def _lacking(seen: Sight, expected: Sight) -> list[str]:
-    reasons = []
+def _lacking(seen: Sight, expected: Sight) -> dict[str, str]:
+    """What a container lacks, each with its cause: words that are the same whichever GPUs it asked for."""
+    reasons = {}
     missing = sorted(set(expected.devices) - set(seen.devices))
     if missing:
-        reasons.append(f"{', '.join(missing)} is missing")
+        reasons[f"{', '.join(missing)} is missing"] = "device nodes are missing in containers"
+    other = "nvidia-smi in containers lists other GPUs than were asked for"
     if len(seen.gpus) != len(expected.gpus):
-        reasons.append(f"nvidia-smi -L lists {len(seen.gpus)} GPUs, not {len(expected.gpus)}")
+        reasons[f"nvidia-smi -L lists {len(seen.gpus)} GPUs, not {len(expected.gpus)}"] = other
     elif sorted(seen.gpus) != sorted(expected.gpus):
-        reasons.append(f"nvidia-smi -L lists {', '.join(seen.gpus)}, not {', '.join(expected.gpus)}")
+        reasons[f"nvidia-smi -L lists {', '.join(seen.gpus)}, not {', '.join(expected.gpus)}"] = other
     unloadable = [name for name in expected.libraries if name not in seen.libraries]
     if unloadable:
-        reasons.append(f"{' and '.join(unloadable)} cannot be loaded by name")
+        reasons[f"{' and '.join(unloadable)} cannot be loaded by name"] = (
+            "the driver's libraries cannot be loaded by name in containers"
+        )
     return reasons
 
 
@@ -272,19 +294,16 @@ def _not_told(run: ContainerRun, seen: Sight, *, proof: bool) -> _Verdict | None
             State.UNKNOWN,
             "the driver does not tell the minor and the UUID of each GPU",
             f"Look into {paths.PROC_DRIVER}/gpus/*/information on the host.",
+            "the driver does not tell the minor and the UUID of each GPU",
         )
     if not run.expected.gvisor:
         return None
     if not proof:
-        return _Verdict(
-            State.UNKNOWN, "a container under runc has gVisor's kernel log too: nothing is proven"
-        )
+        why = "a container under runc has gVisor's kernel log too: nothing is proven"
+        return _Verdict(State.UNKNOWN, why, cause=why)
     if seen.gvisor is None:
-        return _Verdict(
-            State.UNKNOWN,
-            "its kernel log cannot be read, so gVisor is not proven",
-            "Use an image with dmesg.",
-        )
+        why = "its kernel log cannot be read, so gVisor is not proven"
+        return _Verdict(State.UNKNOWN, why, "Use an image with dmesg.", why)
     return None
 
 
@@ -371,9 +390,11 @@ def _no_answer(outcome: Outcome | None, statuses: Sequence[int] = (0,)) -> _Verd
         return None
     late = f"no answer within {SECONDS_EACH} s" if outcome.timed_out else None
     reason = late or outcome.not_run or outcome.err.strip() or f"exit status {outcome.code}"
-    return _Verdict(State.UNKNOWN, reason, diagnose(reason).remedy)
+    found = diagnose(reason)
+    return _Verdict(State.UNKNOWN, reason, found.remedy, found.cause or reason)
 
 
 def _host_check(name: str, asked: str, verdict: _Verdict | None, seen: str | None, expected: str) -> Check:
     told = verdict or _Verdict(State.PASSED)
-    return Check(name, Subject.HOST, asked, told.state, seen, expected, told.why, told.next)
+    cause = told.cause or told.why
+    return Check(name, Subject.HOST, asked, told.state, seen, expected, told.why, told.next, cause)

@@ -10,7 +10,7 @@ from deploys.model.checks import State, Subject
 from deploys.model.sight import Sight
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from rich.console import RenderableType
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 WIDTH = 110
+# Of what there may be hundreds: so many stand on a screen.
+_LINES = 12
+_NAMES = 8
 
 _STYLES = {State.PASSED: "green", State.FAILED: "bold red", State.UNKNOWN: "yellow", State.SKIPPED: "dim"}
 _SUBJECTS = {
@@ -64,6 +67,57 @@ def sentence(check: Check) -> str:
 def remedies(result: HostResult) -> list[str]:
     """What to do on a host, each once: the same cause fails many checks."""
     return list(dict.fromkeys(check.next for check in result.checks if check.next))
+
+
+def overview(results: Sequence[HostResult]) -> list[str]:
+    """A run on one screen: a line for each host, or for each that did not pass, and every cause once."""
+    lines = [
+        f"NOT REAL ({_named(hosts)}): {sentence}"
+        for sentence, hosts in _grouped(
+            (line, result.host) for result in results for line in result.stand_ins
+        )
+    ]
+    open_ones = [result for result in results if result.verdict is not State.PASSED]
+    if len(results) <= _LINES:
+        lines += map(summary, results)
+    else:
+        lines += map(summary, open_ones[:_LINES])
+        unsaid = len(open_ones) - _LINES
+        lines += [f"and {_many(unsaid, 'host')} more that did not pass"] if unsaid > 0 else []
+        lines.append(f"{len(results) - len(open_ones)} of {_many(len(results), 'host')} passed")
+    told = ((_cause(check), result.host) for result in results for check in result.checks if _is_root(check))
+    causes = _grouped(told)
+    steps = {_cause(check): check.next for result in results for check in result.checks if _is_root(check)}
+    for cause, hosts in causes[:_LINES]:
+        lines += ["", f"{_many(len(hosts), 'host')}: {cause}", f"    {_named(hosts)}"]
+        lines += [f"    -> {steps[cause]}"] if steps[cause] else []
+    unsaid = len(causes) - _LINES
+    return lines + ([f"and {_many(unsaid, 'cause')} more: see the report"] if unsaid > 0 else [])
+
+
+def _is_root(check: Check) -> bool:
+    return check.state in (State.FAILED, State.UNKNOWN)
+
+
+def _cause(check: Check) -> str:
+    return check.cause or check.why
+
+
+def _grouped(told: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """(what, the hosts it is told of), what is told of most hosts first."""
+    groups: dict[str, dict[str, None]] = {}
+    for what, host in told:
+        groups.setdefault(what, {})[host] = None
+    return sorted(((what, list(hosts)) for what, hosts in groups.items()), key=lambda group: -len(group[1]))
+
+
+def _named(hosts: Sequence[str]) -> str:
+    more = len(hosts) - _NAMES
+    return ", ".join(hosts[:_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def table(results: Sequence[HostResult]) -> RenderableType:

@@ -36,6 +36,13 @@ class ToolkitMode(StrEnum):
     AUTO = "auto"
 
 
+class ReportForm(StrEnum):
+    """How much of a verification is shown on the screen; the file has all of it."""
+
+    SHORT = "short"
+    FULL = "full"
+
+
 class Architecture(StrEnum):
     """Machine names as `uname -m` and gVisor's download addresses write them."""
 
@@ -188,6 +195,11 @@ class Settings(BaseModel):
         title="Where the verification's reports are written.",
         default=Path("reports"),
         description="a directory on this machine for the reports",
+    )
+    report: ReportForm = Field(
+        title="What a verification shows at its end.",
+        default=ReportForm.SHORT,
+        description="short: a line for each host and every cause once; full: also each check of each host",
     )
 
     @field_validator("runtime_name")

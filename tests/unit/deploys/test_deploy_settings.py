@@ -58,6 +58,7 @@ BAD = {
     "kernel_modules": ["nvidia", [7], [None], None],
     "verify_image": [7, [], {}],
     "report_dir": [7, [], None],
+    "report": ["all", "SHORT", 7, None],
     "toolkit_key": [7, [], None],
 }
 

@@ -90,7 +90,7 @@ def test_the_control_may_have_nodes_that_gvisor_could_not_serve_but_no_gpu_too_m
 
 
 def test_a_missing_launcher_and_a_refusing_wrapper_are_told_in_their_own_words():
-    gone = check(judged("auto_8_gpus_no_launcher"), "docker.nothing")
+    gone = check(judged("auto_8_gpus_no_launcher"), "docker.all")
     assert gone.state is State.FAILED
     assert "/usr/local/bin/nvproxy-runsc is missing or not executable" in gone.why
     refused = check(judged("auto_8_gpus_wrapper_refuses"), "docker.all")
@@ -101,10 +101,11 @@ def test_a_missing_launcher_and_a_refusing_wrapper_are_told_in_their_own_words()
 def test_without_docker_its_containers_are_unknown_and_the_bundles_are_judged():
     result = judged("auto_8_gpus_docker_stopped", sound("auto_8_gpus_docker_stopped"))
     states = {check.id: check.state for check in result.checks}
-    assert states["host.engine"] is states["docker.all"] is State.UNKNOWN
+    assert states["host.engine"] is State.UNKNOWN
+    assert check(result, "docker.all").because == "host.engine"
     assert states["bundle.all"] is State.PASSED
     assert result.verdict is State.UNKNOWN
-    assert "systemctl start docker" in check(result, "docker.all").next
+    assert "systemctl start docker" in check(result, "host.engine").next
 
 
 def test_a_runtime_that_docker_has_not_loaded_or_has_from_elsewhere_fails():
@@ -193,7 +194,8 @@ def test_where_the_control_is_in_gvisor_too_gvisor_is_not_proven():
 def test_a_gpu_of_unknown_minor_is_unknown_never_passed():
     what = verification(settings(toolkit_mode="csv"), host([0, None]))
     result = judge("x", what, Answer.read(sound("csv_2_gpus")))
-    assert check(result, "docker.gpu-1").state is State.UNKNOWN
+    assert check(result, "control.all").state is State.UNKNOWN
+    assert check(result, "docker.gpu-1").because == "control.all"
     assert check(result, "docker.gpu-0").state is State.PASSED
 
 

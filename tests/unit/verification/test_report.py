@@ -37,14 +37,19 @@ def test_the_document_is_json_and_tells_of_every_host():
     host = told["hosts"]["gpu-x"]
     assert host["verdict"] == "failed"
     assert host["stand_ins"]
-    (one,) = [check for check in host["checks"] if check["id"] == "docker.gpu-7"]
+    (one,) = [check for check in host["checks"] if check["id"] == "docker.all"]
     assert one["host"] == "gpu-x"
     assert one["subject"] == "docker"
     assert one["state"] == "failed"
-    assert one["expected"]["devices"] == ["/dev/nvidia-uvm", "/dev/nvidia7", "/dev/nvidiactl"]
+    assert one["expected"]["devices"] == [
+        "/dev/nvidia-uvm",
+        *(f"/dev/nvidia{n}" for n in range(8)),
+        "/dev/nvidiactl",
+    ]
     assert "waiting for sandbox to start: EOF" in one["output"]
     assert one["why"]
     assert one["next"]
+    assert [check["because"] for check in host["checks"] if check["id"] == "docker.gpu-7"] == ["docker.all"]
 
 
 def test_the_table_fits_a_log_of_110_columns_and_has_no_colour_there():

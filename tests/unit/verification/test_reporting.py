@@ -26,13 +26,18 @@ from types import SimpleNamespace
 from pyinfra import host
 from deploys.steps.verify import verify
 from deploys.model.plan import Plan, Refusal
+from deploys.model.settings import ReportForm
 from tests.unit.verification import lab_hosts
 from tests.deploys.example_hosts import settings
 from pathlib import Path
 
 plan = Plan(refusals=(Refusal("no Python", "Install it."),))
 looked = None if host.data.get("blind") else lab_hosts.host([0, 1])
-wanted = settings(toolkit_mode="csv", report_dir=Path(host.data.get("report_dir", "reports")))
+wanted = settings(
+    toolkit_mode="csv",
+    report_dir=Path(host.data.get("report_dir", "reports")),
+    report=ReportForm(host.data.get("report", "short")),
+)
 verify(run=SimpleNamespace(settings=wanted, looked=looked, plan=plan))
 """
 
@@ -82,7 +87,7 @@ GOOD = {"answer": sound("csv_2_gpus")}
 BAD = {"answer": lab_hosts.answer("csv_2_gpus_one_line_wrapper_old_runsc")}
 
 
-def test_a_good_run_changes_nothing_and_ends_with_the_table(tmp_path):
+def test_a_good_run_changes_nothing_and_ends_with_a_line_for_the_host(tmp_path):
     run = Run(tmp_path, {"a": dict(GOOD)}, "-y")
     assert run.status == 0, run.screen
     assert "No changes" in run.screen
@@ -98,7 +103,13 @@ def test_a_bad_host_fails_alone_with_its_reasons(tmp_path):
     assert run.status == 1
     assert run.verdicts == {"a": "passed", "b": "failed"}
     assert "cannot be loaded by name" in run.screen
+    assert "what it shows" not in run.screen
     assert "Traceback" not in run.screen
+
+
+def test_each_check_of_each_host_is_shown_where_one_of_them_wants_it(tmp_path):
+    run = Run(tmp_path, {"a": dict(GOOD), "b": {**GOOD, "report": "full"}}, "-y")
+    assert run.screen.count("what it shows") == 2
 
 
 @pytest.mark.parametrize("answer", [None, "not JSON", {"answer": 1}, {"error": "no python here"}])
@@ -114,7 +125,7 @@ def test_when_every_host_fails_there_is_a_report_all_the_same(tmp_path):
     run = Run(tmp_path, {"a": dict(BAD), "b": {"answer": None}}, "-y")
     assert run.status == 1
     assert run.verdicts == {"a": "failed", "b": "unknown"}
-    assert "@fake/a: 5 passed, 7 failed, 1 unknown" in run.screen
+    assert "@fake/a: 5 passed, 2 failed, 1 unknown, 5 skipped" in run.screen
 
 
 def test_a_connection_that_breaks_on_the_last_host_left_is_reported_as_that(tmp_path):
