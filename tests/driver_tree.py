@@ -57,3 +57,11 @@ def write_driver_tree(root: Path, gpus: Sequence[TreeGpu]) -> Path:
             f"GPU Excluded:\t {'Yes' if gpu.excluded else 'No'}\n"
         )
     return root
+
+
+def write_capabilities(root: Path, minors: dict[str, int]) -> None:
+    """Write `root`/capabilities/PATH as nvidia.ko prints it (nv-caps.c): each path with its node's minor."""
+    for path, minor in {"mig/config": 1, "mig/monitor": 2, **minors}.items():
+        file = root / "capabilities" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"DeviceFileMinor: {minor}\nDeviceFileMode: 256\nDeviceFileModify: 1\n")

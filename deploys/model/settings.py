@@ -158,6 +158,21 @@ class Settings(BaseModel):
         default=("/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"),
         description="a list of absolute paths",
     )
+    trusted_ldconfig: tuple[AbsolutePath, ...] = Field(
+        title=(
+            "Programs that such a hook, update-ldcache, may run as root. The last two are those of a driver "
+            "in a container, as NVIDIA's operator has it."
+        ),
+        default=(
+            "/sbin/ldconfig",
+            "/sbin/ldconfig.real",
+            "/usr/sbin/ldconfig",
+            "/usr/sbin/ldconfig.real",
+            "/run/nvidia/driver/sbin/ldconfig",
+            "/run/nvidia/driver/sbin/ldconfig.real",
+        ),
+        description="a list of absolute paths",
+    )
     host_prep: tuple[Command, ...] = Field(
         title=(
             "Run as root when a container is created and a device node is missing. The default makes "

@@ -40,6 +40,7 @@ def wrapper_settings(settings: Settings, probe: RuntimeProbe) -> str:
         "toolkit_mode": settings.toolkit_mode.value,
         "toolkit_version": settings.toolkit.upstream,
         "trusted_hooks": list(settings.trusted_hooks),
+        "trusted_ldconfig": list(settings.trusted_ldconfig),
         "allowed_capabilities": [capability.value for capability in settings.allowed_capabilities],
         "host_prep": [list(command) for command in settings.host_prep],
         "allow_user_annotations": settings.allow_user_annotations,

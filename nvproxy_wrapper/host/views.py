@@ -15,6 +15,9 @@ from nvproxy_wrapper.judge.host_view import PROGRAM_PATH, Gpu, HostError, HostVi
 _MAX_INFORMATION_BYTES = 64 * 1024
 _MAX_ELF_TABLE_BYTES = 4 * 1024 * 1024
 
+_CAPABILITY_DEPTH = 5
+"""gpuN/mig/giN/ciN/access."""
+
 _ESCAPES = ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\"))
 """What the kernel writes in mountinfo for the letters that part its fields (fs/proc_namespace.c, mangle)."""
 
@@ -59,6 +62,22 @@ class ProcDriverView(HostView):
             found.append((_pci_address(name, root), int(minor), "" if "?" in uuid else uuid, name))
         found.sort()
         return [Gpu(index, minor, uuid, pci) for index, (_, minor, uuid, pci) in enumerate(found)]
+
+    def capabilities(self) -> dict[int, str] | None:
+        """See `HostView` (open-gpu-kernel-modules 595, kernel-open/nvidia/nv-caps.c)."""
+        try:
+            return _capabilities(f"{self.proc_driver}/capabilities", "", _CAPABILITY_DEPTH)
+        except (OSError, HostError):
+            return None
+
+    def driver_version(self) -> str | None:
+        """See `HostView`. `NVRM version: NVIDIA UNIX ... Module for aarch64  35.3.1  Release Build ...`."""
+        try:
+            line = _fields(f"{self.proc_driver}/version").get("NVRM version", "")
+        except HostError:
+            return None
+        numbers = [word for word in line.split() if word[:1].isdigit() and "." in word]
+        return numbers[0] if numbers else None
 
 
 class CreateView(ProcDriverView):
@@ -125,6 +144,21 @@ class CreateView(ProcDriverView):
     def has_program(self, name: str) -> bool | None:
         """See `HostView`."""
         return any(posix.access(f"{folder}/{name}", posix.X_OK) for folder in PROGRAM_PATH)
+
+
+def _capabilities(root: str, below: str, depth: int) -> dict[int, str]:
+    """{minor: path below `root`} of the files below `root`/`below`."""
+    found: dict[int, str] = {}
+    for name in posix.listdir(f"{root}/{below}"):
+        path = f"{below}/{name}" if below else name
+        try:
+            if depth:
+                found.update(_capabilities(root, path, depth - 1))
+        except NotADirectoryError:
+            minor = _fields(f"{root}/{path}").get("DeviceFileMinor", "")
+            if minor.isascii() and minor.isdigit():
+                found[int(minor)] = path
+    return found
 
 
 def _directories_above_nodes() -> set[tuple[int, int]]:

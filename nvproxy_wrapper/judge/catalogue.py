@@ -73,7 +73,7 @@ RULES = (
     Rule(
         "hooks.legacy",
         "The prestart hooks nvidia-container-runtime-hook and nvidia-container-toolkit are dropped where"
-        " devices are listed.",
+        " devices are listed (but for legacy.listed).",
         "Both paths at once give the union of their devices and mount everything twice; two binds of one"
         " socket kill the gofer.",
         "all",
@@ -84,7 +84,8 @@ RULES = (
         "Of NVIDIA's hooks only create-symlinks, update-ldcache, enable-cuda-compat and"
         " update-application-profile stay: at createContainer, with a program out of `trusted_hooks`, in"
         " the form `nvidia-ctk hook NAME` or `nvidia-cdi-hook NAME`, with the arguments and environment"
-        " that NVIDIA's toolkit writes. With `drop_update_ldcache` that one goes as well. And"
+        " that NVIDIA's toolkit writes; update-ldcache with an ldconfig out of `trusted_ldconfig`. With"
+        " `drop_update_ldcache` that one goes as well. And"
         " apply-cuda-memory-limits at createRuntime: hooks.memory. A hook of these programs with a name that"
         " is in no toolkit known here is dropped and said, and tells nothing about the class.",
         "A hook runs as root in the host's mount namespace, so a name alone (nvidia-ctk in /tmp) is no"
@@ -110,14 +111,20 @@ RULES = (
     ),
     Rule(
         "hooks.emulate",
-        "With `hooks_run` false no NVIDIA hook is left; the links of the hooks that hooks.allow trusts,"
-        " and the SONAMEs of mounted libraries, become read-only binds. With `drop_update_ldcache` the"
-        " SONAMEs do that no other hook makes.",
-        "Without them libcuda.so.1 is missing: only libcuda.so.570.124.06 is mounted. A bind needs a"
-        " source, and no source is used that was not mounted already; a link to anything else is left out"
-        " and said. The SONAME comes from the file's name, at create time from its ELF header on the host.",
-        "before 20260520",
-        "gVisor, runsc/container/container.go before ae18a84df; tried with 20250503 to 20260518",
+        "What a hook would have made that was dropped, for whatever reason (hooks.allow, `hooks_run` false,"
+        " `drop_update_ldcache`), is bound, read-only: the links of each create-symlinks, and where no"
+        " update-ldcache stays the SONAMEs of mounted libraries; not what a hook that stays will make, and"
+        " nothing inside of another mount. With `hooks_run` false no NVIDIA hook is left. Refused: where a"
+        " hook was dropped that would have seen to libcuda.so.1, and neither such a name can be bound nor a"
+        " loader finds it there, which looks in /lib, /lib64 and the like and in LD_LIBRARY_PATH.",
+        "Without them libcuda.so.1 is missing: only libcuda.so.570.124.06 is mounted. NVIDIA's operator,"
+        " Talos, NixOS and DRA drivers have the hooks' programs elsewhere. What a link says is data, and"
+        " harmless from any program. A bind needs a source, and no source is used that was not mounted"
+        " already; a link to anything else is left out and said. The SONAME comes from the file's name, at"
+        " create time from its ELF header on the host.",
+        "all; without `hooks_run` those before 20260520",
+        "gVisor, runsc/container/container.go before ae18a84df; tried with 20250503 to 20260518; glibc,"
+        " elf/dl-load.c; NVIDIA/gpu-operator#375, siderolabs/extensions#1019",
     ),
     Rule(
         "devices.scope",
@@ -139,6 +146,30 @@ RULES = (
         " that is this wrapper's own output.",
         "all",
         "toolkit, internal/modifier/csv.go, pkg/nvcdi/lib-csv.go; gVisor 05b7c55c1 (#9389)",
+    ),
+    Rule(
+        "devices.mig",
+        "Refused: a node /dev/nvidia-caps/nvidia-capN, listed or bound, of a MIG instance, unless the GPU"
+        " that it is a part of was taken away by devices.scope. proc_driver's `capabilities` says what N is;"
+        " where it does not, 0, 1 and 2 (nvlink, config, monitor) and what follows MIG's are none.",
+        "Engines, plugins and `all` on a host in MIG mode name an instance by these nodes alone. Without them"
+        " the container got its GPU whole, which in MIG mode no CUDA program can use. A privileged container"
+        " lists the instances of the host, too: where there are any, their GPU is in that mode.",
+        "all",
+        "open-gpu-kernel-modules, kernel-open/nvidia/nv-caps.c; toolkit, internal/nvcaps;"
+        " kubernetes-sigs/dra-driver-nvidia-gpu#787",
+    ),
+    Rule(
+        "devices.igpu",
+        "Refused: an integrated GPU like Orin's, told by the nodes of its driver nvgpu (/dev/nvgpu/,"
+        " /dev/nvhost-gpu and the like) or by the driver's version (34 to 36, 540), where neither"
+        " /dev/nvidia-uvm nor a GPU but nvidia0 is listed.",
+        "gVisor has no driver for it; the nvidia0 that is beside it is the display's. Thor has NVIDIA's"
+        " driver for discrete GPUs, and its CSV files name nvgpu's nodes all the same: what is not on the"
+        " host gets into no spec. Its other nodes go by devices.dead.",
+        "all",
+        "toolkit, pkg/nvcdi/lib-csv_test.go, testdata/lookup/rootfs-orin, rootfs-thor-dgpu;"
+        " dusty-nv/jetson-containers#1703, anduril/jetpack-nixos#510",
     ),
     Rule(
         "devices.dead",
@@ -163,7 +194,8 @@ RULES = (
     Rule(
         "devices.exist",
         "Each node has to be on the host with the numbers that the spec gives, and none may be left out:"
-        " /dev/nvidiactl where NVIDIA's hooks are, /dev/nvidia-uvm where a GPU is. Where not, host"
+        " /dev/nvidiactl where NVIDIA's hooks are, /dev/nvidia-uvm where a GPU is (but for Thor's, whose CSV"
+        " files are NVIDIA's and name none). Where not, host"
         " preparation runs once; then it is refused.",
         "runsc binds the node by its path and says only EOF. NVIDIA's runtime lists what is on the host and"
         " leaves out the rest without a word, and CUDA fails inside. Nodes are looked at when a container is"
@@ -252,6 +284,17 @@ RULES = (
         " variable means its default.",
         "20240930 and later",
         "gVisor 3ca94ff9e, 9d6be7c51",
+    ),
+    Rule(
+        "legacy.listed",
+        "Nodes that an engine listed beside NVIDIA's hook (--device, --privileged), where a GPU is asked for"
+        " in NVIDIA_VISIBLE_DEVICES and nothing of the toolkit's is there: they go, the hook stays. What"
+        " counts is the variable, where it names the GPUs listed or every GPU is listed; of `all` and fewer"
+        " nodes, the nodes. Else refused.",
+        "The hook is the only one that brings libraries, and its program makes the nodes; both ways at once"
+        " give the union of their devices.",
+        "all",
+        "gVisor, runsc/container/container.go, nvproxySetup, runsc/boot/vfs.go; nvidia-container-toolkit#48",
     ),
     Rule(
         "legacy.mig",

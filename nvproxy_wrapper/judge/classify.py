@@ -1,7 +1,8 @@
 """Which class a spec is of, told from the spec itself, with the evidence.
 
 - none: no NVIDIA hook, no NVIDIA device node.
-- legacy: NVIDIA's prestart hook and no device nodes; runsc takes the hook for a trigger.
+- legacy: NVIDIA's prestart hook and no device nodes, or nodes that an engine listed beside a request to the
+  hook, which alone brings libraries; runsc takes the hook for a trigger.
 - csv: nodes and hooks as csv mode writes them; every GPU of the host, whatever was asked.
 - jit-cdi: what `auto` means from toolkit 1.18 on; exact nodes, hooks written `nvidia-ctk hook NAME`.
 - cdi: from a CDI file; exact nodes, hooks written `nvidia-cdi-hook NAME`, up to 1.15 `nvidia-ctk hook NAME`.
@@ -113,7 +114,10 @@ class Facts:
             self.has_hooks or _has_toolkit_mounts(parts) or (len(asked) > 1 and asked[-1] == "void")
         )
 
-        if device_nodes.CONTROL in nodes:
+        asks_hook = any(request.parse_visible_devices(value) is not None for value in asked[-1:])
+        # No toolkit made this list, so that the hook is the only one to bring libraries.
+        is_beside = bool(legacy) and asks_hook and not self.toolkit_made_devices
+        if device_nodes.CONTROL in nodes and not is_beside:
             self.gpu_requested = True
             self._take(request.read(request.without_answer(asked), parts.mounts))
             # Not where it is `void`: from 1.20.1 on that stands also in the place of what was asked for.
@@ -124,15 +128,17 @@ class Facts:
                 self.spec_class = "mixed" if _from_nvml(others) else "csv"
                 why = f"{why}, but more GPUs are listed than were asked for, as csv mode alone does"
             self.evidence.append(why)
-        elif legacy and not any(device_nodes.is_served(path) for path in nodes):
+        elif legacy and (is_beside or not any(device_nodes.is_served(path) for path in nodes)):
             # NVIDIA's hook and runsc keep the last of several values. Nodes that are not served come from
             # what the toolkit does in legacy mode, too, as NVIDIA_GDS=enabled asks for.
-            last = asked[-1:]
-            is_asked = any(request.parse_visible_devices(value) is not None for value in last)
             # Mounts may narrow what the variable asks for. Alone they are nothing to runsc, and stay so.
-            self._take(request.read(last, parts.mounts if is_asked else []))
+            self._take(request.read(asked[-1:], parts.mounts if asks_hook else []))
             self.gpu_requested = self.requested is not None
             self.spec_class = "legacy"
+            if is_beside and nodes:
+                self.evidence.append(
+                    "Nothing but the hook brings libraries: the nodes beside it are an engine's"
+                )
         elif nodes or telling:
             self.gpu_requested = True
             self._take(request.read(request.without_answer(asked), parts.mounts))

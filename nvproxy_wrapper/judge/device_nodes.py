@@ -10,6 +10,7 @@ CONTROL = "/dev/nvidiactl"
 UVM = "/dev/nvidia-uvm"
 
 PREFIX = "/dev/nvidia"
+_CAPABILITY = "/dev/nvidia-caps/nvidia-cap"
 MAJOR = 195  # Linux, Documentation/admin-guide/devices.txt: "195 char  Nvidia graphics devices"
 CONTROL_MINOR = 255
 
@@ -30,8 +31,12 @@ _DEAD_PREFIXES = ("/dev/nvidia", "/dev/dri/", "/dev/gdrdrv", *_TEGRA_PREFIXES)
 
 def gpu_minor(path: str) -> int | None:
     """N of /dev/nvidiaN; None for any other path."""
-    digits = path[len(PREFIX) :] if path.startswith(PREFIX) else ""
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 6 else None
+    return _number_after(PREFIX, path)
+
+
+def capability_minor(path: str) -> int | None:
+    """N of /dev/nvidia-caps/nvidia-capN, a capability of the driver's; None for any other path."""
+    return _number_after(_CAPABILITY, path)
 
 
 def is_nvidia(device: dict[str, Any]) -> bool:
@@ -49,6 +54,16 @@ def is_tegra(path: str) -> bool:
     return path.startswith(_TEGRA_PREFIXES)
 
 
+def is_nvgpu(path: str) -> bool:
+    """Whether a node is one by which CUDA reaches an integrated GPU: of the driver nvgpu, up to Orin.
+
+    Thor has NVIDIA's driver for discrete GPUs, though its CSV files name these nodes as well; what is not on
+    the host gets into no spec (toolkit, testdata/lookup/rootfs-thor-dgpu and pkg/nvcdi/lib-csv_test.go). The
+    other nodes of a Tegra, nvmap and host1x, are on both.
+    """
+    return path.startswith("/dev/nvgpu/") or (path.startswith("/dev/nvhost-") and path.endswith("gpu"))
+
+
 def is_dead(device: dict[str, Any]) -> bool:
     """Whether gVisor cannot serve a node; a GPU under another name neither: gVisor goes by the name."""
     path = device["path"]
@@ -59,3 +74,8 @@ def is_dead(device: dict[str, Any]) -> bool:
 def gpus_in(paths: list[str]) -> set[int]:
     """The minors of the GPUs among node paths."""
     return {minor for minor in map(gpu_minor, paths) if minor is not None}
+
+
+def _number_after(prefix: str, path: str) -> int | None:
+    digits = path[len(prefix) :] if path.startswith(prefix) else ""
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 6 else None

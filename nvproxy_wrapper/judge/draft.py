@@ -27,6 +27,7 @@ class Draft(Parts):
         facts: what the spec was before any rule.
         actions: what the rules did.
         runsc_flags: what runsc is given.
+        dropped_hooks: the hooks that were dropped, each with the reason.
         trusted_hooks: the NVIDIA hooks that passed `hooks.allow`, whether or not they stay.
         engine_has_no_pods: annotations about pods are the user's own.
     """
@@ -34,6 +35,7 @@ class Draft(Parts):
     __slots__ = (
         "actions",
         "dropped_devices",
+        "dropped_hooks",
         "engine_has_no_pods",
         "facts",
         "host",
@@ -54,6 +56,7 @@ class Draft(Parts):
         self.runsc_flags: list[str] = []
         self.trusted_hooks: list[NvidiaHook] = []
         self.dropped_devices: list[dict[str, Any]] = []
+        self.dropped_hooks: list[tuple[NvidiaHook, str]] = []
 
     def act(self, rule: str, target: str, what: str, why: str) -> None:
         """Note what a rule did."""
@@ -62,6 +65,7 @@ class Draft(Parts):
     def drop_hook(self, hook: NvidiaHook, rule: str, why: str) -> None:
         """Remove one hook; by identity, as the same hook may be there twice."""
         self.hooks[hook.stage] = [other for other in self.hooks[hook.stage] if other is not hook.hook]
+        self.dropped_hooks.append((hook, why))
         self.act(rule, f"{hook.stage}: {hook}", "dropped", why)
 
     def drop_device(self, device: dict[str, Any], rule: str, why: str) -> None:

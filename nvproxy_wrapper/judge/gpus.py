@@ -25,18 +25,27 @@ def minors_of(request: list[str], host: HostView) -> set[int]:
             "NVIDIA_VISIBLE_DEVICES is a list without an id in it",
             "Ask for all, none, an index or a UUID.",
         )
+    gpus = of_host(host, f"the GPUs {', '.join(request)}")
+    # An image may ask a million times for the same one.
+    return {_find(name, gpus, host.proc_driver).minor for name in dict.fromkeys(request)}
+
+
+def of_host(host: HostView, asked: str = "GPUs") -> list[Gpu]:
+    """The host's GPUs.
+
+    Raises:
+        Refusal: the driver's directory cannot be read.
+    """
     try:
-        gpus = host.gpus()
+        return host.gpus()
     except HostError as error:
         raise Refusal(
             _RULE,
-            f"the GPUs {', '.join(request)} are asked for and cannot be looked up: {error}",
+            f"{asked} are asked for and cannot be looked up: {error}",
             "Load the NVIDIA kernel module. To explain a spec elsewhere than on its host, give settings whose"
             " proc_driver is a copy of the host's /proc/driver/nvidia.",
             host_prep_may_help=True,
         ) from None
-    # An image may ask a million times for the same one.
-    return {_find(name, gpus, host.proc_driver).minor for name in dict.fromkeys(request)}
 
 
 def openable(request: str | list[str] | None, host: HostView) -> set[int] | None:

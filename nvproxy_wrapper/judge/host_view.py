@@ -58,6 +58,20 @@ class HostView:
         """
         raise HostError(f"{self.proc_driver} is not looked at")
 
+    def capabilities(self) -> dict[int, str] | None:
+        """The driver's capabilities: the minor of each node in /dev/nvidia-caps, with its name.
+
+        The name is the path below /proc/driver/nvidia/capabilities: `mig/config`, `mig/monitor`,
+        `fabric-imex-mgmt`; of MIG's instances, as long as they are there, `gpu0/mig/gi1/access` and
+        `gpu0/mig/gi1/ci0/access`, the number after `gpu` being the GPU's minor. None where that is not looked
+        at.
+        """
+        return None
+
+    def driver_version(self) -> str | None:
+        """The driver's version, as 580.95.05 or of a Tegra's display 35.3.1; None where not looked at."""
+        return None
+
     def node_problem(self, path: str, major: int, minor: int) -> str | None:  # noqa: ARG002
         """What is wrong with a node, to follow its path in a sentence; None: nothing, or not looked."""
         return None

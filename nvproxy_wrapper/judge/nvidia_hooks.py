@@ -9,12 +9,15 @@ if TYPE_CHECKING:
 LEGACY_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 """The prestart hook of legacy mode, now and up to 1.10 (toolkit, internal/modifier/hook_remover.go)."""
 
+CREATE_SYMLINKS = "create-symlinks"
+UPDATE_LDCACHE = "update-ldcache"
+
 MEMORY_LIMITS = "apply-cuda-memory-limits"
 """Limits a container's GPU memory; one for each GPU (toolkit 1.20.1, pkg/nvcdi/cuda-memory-limits.go)."""
 
 STAGES = {
-    "create-symlinks": "createContainer",
-    "update-ldcache": "createContainer",
+    CREATE_SYMLINKS: "createContainer",
+    UPDATE_LDCACHE: "createContainer",
     "enable-cuda-compat": "createContainer",
     "update-application-profile": "createContainer",
     "disable-device-node-modification": "createContainer",
@@ -85,12 +88,21 @@ class NvidiaHook:
 
     def flags(self) -> list[tuple[str, str | None]]:
         """The arguments as flags and their values, written `--flag value` or `--flag=value`."""
-        pairs: list[tuple[str, str | None]] = []
-        rest = iter(self.arguments)
-        for word in rest:
-            name, equals, value = word.partition("=")
-            pairs.append((name, value if equals else next(rest, None)))
-        return pairs
+        return _flags(self.arguments)
+
+    def after(self, name: str) -> list[str] | None:
+        """What follows the subcommand `name`, whatever the program is called; None where it is not there.
+
+        For what a hook is for, and not for whether it may run: `nvidia-ctk.real`, or a wrapper of somebody's.
+        """
+        args = self.hook.get("args") or []
+        place = 2 if args[1:2] == ["hook"] else 1
+        return args[place + 1 :] if args[place : place + 1] == [name] else None
+
+    @property
+    def makes_names(self) -> bool:
+        """Whether programs find libraries by what it does."""
+        return self.after(CREATE_SYMLINKS) is not None or self.after(UPDATE_LDCACHE) is not None
 
     def __str__(self) -> str:
         return f"{self.hook['path']} {self.subcommand}" if self.subcommand else str(self.hook["path"])
@@ -106,19 +118,36 @@ def find(hooks: dict[str, list[dict[str, Any]]]) -> list[NvidiaHook]:
 
 
 def links_of(hooks: list[NvidiaHook]) -> list[tuple[str, str]]:
-    """(target, link) of every --link of the create-symlinks hooks among `hooks`."""
+    """(target, link) of every --link of the create-symlinks hooks among `hooks`, whatever their program."""
     links = []
-    for hook in hooks:
-        if hook.subcommand == "create-symlinks":
-            for value in hook.values("--link"):
-                target, _, link = value.partition("::")
-                links.append((target, link))
+    for value in _values(hooks, CREATE_SYMLINKS, "--link"):
+        target, _, link = value.partition("::")
+        links.append((target, link))
     return links
+
+
+def cached_folders(hooks: list[NvidiaHook]) -> list[str]:
+    """Every --folder of the update-ldcache hooks among `hooks`, whatever their program."""
+    return _values(hooks, UPDATE_LDCACHE, "--folder")
 
 
 def gpus_with_memory_hook(hooks: list[NvidiaHook]) -> list[str]:
     """The UUIDs that the apply-cuda-memory-limits hooks among `hooks` name."""
     return [uuid for hook in hooks if hook.subcommand == MEMORY_LIMITS for uuid in hook.values("--gpu-id")]
+
+
+def _values(hooks: list[NvidiaHook], subcommand: str, flag: str) -> list[str]:
+    pairs = [pair for hook in hooks for pair in _flags(hook.after(subcommand) or [])]
+    return [value for name, value in pairs if name == flag and value is not None]
+
+
+def _flags(words: list[str]) -> list[tuple[str, str | None]]:
+    pairs: list[tuple[str, str | None]] = []
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        pairs.append((name, value if equals else next(rest, None)))
+    return pairs
 
 
 def _is_nvidia(hook: dict[str, Any]) -> bool:

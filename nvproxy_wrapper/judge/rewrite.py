@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nvproxy_wrapper.judge import gpus, nvidia_hooks
+from nvproxy_wrapper.judge import gpus
 from nvproxy_wrapper.judge.annotations import NVPROXY, is_in_pod, is_pod_sandbox
 from nvproxy_wrapper.judge.decision import Decision, Refusal
 from nvproxy_wrapper.judge.device_nodes import CONTROL, PREFIX, UVM, gpus_in, is_served
@@ -128,6 +128,7 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
             "Put the settings file right, or run the deployment of this host again, which writes it.",
         )
     if facts.problem:
+        devices.refuse_integrated(draft)
         devices.check_control(draft)
         raise Refusal(
             "spec.class",
@@ -142,6 +143,7 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
 
         legacy.check_cli(draft)
         legacy.one_value(draft)
+        legacy.narrow_to_list(draft)
         legacy.clip_capabilities(draft)
     else:
         env.void(draft)
@@ -152,6 +154,10 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
     _emulate_hooks(draft)
     mounts.close(draft)
     devices.scope(draft)
+    devices.refuse_mig_nodes(draft)
+    devices.refuse_integrated(draft)
+    if facts.spec_class == "legacy":
+        legacy.drop_listed(draft)
     devices.check_uvm(draft)
     devices.drop_dead(draft)
     devices.fill_mode(draft)
@@ -163,16 +169,12 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
 
 def _emulate_hooks(draft: Draft) -> None:
     """`hooks.emulate`: what no hook will do is done by mounts."""
-    runs = draft.settings.hooks_run
-    if runs and not draft.settings.drop_update_ldcache:
+    if not draft.settings.hooks_run:
+        hooks.drop_all(draft)
+    elif not draft.settings.drop_update_ldcache and not any(
+        hook.makes_names for hook, _ in draft.dropped_hooks
+    ):
         return
     from nvproxy_wrapper.judge.rules import links  # noqa: PLC0415 - see above
 
-    if runs:
-        # A bind on a name that create-symlinks will make would make that hook fail: it cannot remove a mount
-        # point.
-        made = frozenset(link for _, link in nvidia_hooks.links_of(draft.trusted_hooks))
-        links.emulate(draft, [], sonames=True, but=made)
-    else:
-        hooks.drop_all(draft)
-        links.emulate(draft, nvidia_hooks.links_of(draft.trusted_hooks), sonames=True)
+    links.replace(draft)

@@ -33,6 +33,7 @@ class Settings:
         toolkit_mode: `mode` of NVIDIA's config.toml; decides only where a spec fits two classes.
         toolkit_version: version of the NVIDIA Container Toolkit, or "".
         trusted_hooks: absolute paths of the programs that may stay as hooks.
+        trusted_ldconfig: absolute paths of the programs that a trusted update-ldcache may run.
         allowed_capabilities: what a legacy container may have of NVIDIA_DRIVER_CAPABILITIES.
         host_prep: commands, each a list of arguments, that load modules and make nodes.
         allow_user_annotations: whether annotations that change the sandbox are left to users.
@@ -55,6 +56,7 @@ class Settings:
         "toolkit_mode",
         "toolkit_version",
         "trusted_hooks",
+        "trusted_ldconfig",
     )
 
     runsc: str
@@ -64,6 +66,7 @@ class Settings:
     toolkit_mode: str
     toolkit_version: str
     trusted_hooks: list[str]
+    trusted_ldconfig: list[str]
     allowed_capabilities: list[str]
     host_prep: list[list[str]]
     allow_user_annotations: bool
@@ -141,6 +144,7 @@ def _is_command(value: object) -> bool:
 
 
 _PATH = (is_absolute_path, "an absolute path without . and ..")
+_PATHS = (_is_list_of(is_absolute_path), "a list of absolute paths without . and ..")
 _BOOL = (_is_bool, "true or false")
 
 _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
@@ -150,7 +154,8 @@ _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "runsc_flags": (_is_list_of(_is_flag), "a list of flag names without dashes"),
     "toolkit_mode": (TOOLKIT_MODES.__contains__, f"one of {', '.join(TOOLKIT_MODES)}"),
     "toolkit_version": (_is_text, "a string"),
-    "trusted_hooks": (_is_list_of(is_absolute_path), "a list of absolute paths without . and .."),
+    "trusted_hooks": _PATHS,
+    "trusted_ldconfig": _PATHS,
     "allowed_capabilities": (
         _is_list_of(DRIVER_CAPABILITIES.__contains__),
         f"a list of {', '.join(DRIVER_CAPABILITIES)}",
@@ -178,6 +183,16 @@ _DEFAULT_VALUES: dict[str, Any] = {
     "toolkit_mode": "auto",
     "toolkit_version": "",
     "trusted_hooks": ["/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"],
+    # The last two are those of a driver in a container, as NVIDIA's operator has it: below /run only root
+    # makes anything, and no hook of the operator's runs that `trusted_hooks` does not name.
+    "trusted_ldconfig": [
+        "/sbin/ldconfig",
+        "/sbin/ldconfig.real",
+        "/usr/sbin/ldconfig",
+        "/usr/sbin/ldconfig.real",
+        "/run/nvidia/driver/sbin/ldconfig",
+        "/run/nvidia/driver/sbin/ldconfig.real",
+    ],
     # What runsc itself allows where --nvproxy-allowed-driver-capabilities is not given.
     "allowed_capabilities": ["utility", "compute"],
     # What runsc does on its legacy path (runsc/container, nvProxyPreGoferHostSetup), with the driver's own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import marshal
+import posixpath
 from typing import TYPE_CHECKING, Any
 
 from nvproxy_wrapper.judge import catalogue
@@ -32,7 +33,7 @@ HOOK_FLAGS = {
     "--driver-root",
     "--gpu-id",
 }
-LDCONFIG = {"/sbin/ldconfig", "/sbin/ldconfig.real", "/usr/sbin/ldconfig", "/usr/sbin/ldconfig.real"}
+LDCONFIG = {"/sbin/ldconfig", "/usr/sbin/ldconfig", "/run/nvidia/driver/sbin/ldconfig"}
 PROGRAMS = {
     "nvidia-ctk",
     "nvidia-cdi-hook",
@@ -85,6 +86,7 @@ def check(spec: dict[str, Any], host: Host, given_settings: dict[str, Any], *, i
     check_mounts(spec, made, decision, given_settings, host)
     check_what_opens(made, decision, host)
     check_hooks(spec, made, decision, given_settings)
+    check_links(spec, made, decision)
     check_memory(spec, made, decision, given_settings)
     check_environment(spec, made, decision, given_settings)
     check_annotations(spec, made, decision, given_settings, host.gpus)
@@ -227,7 +229,7 @@ def check_mounts(spec, made, decision, given_settings, host):
     assert all(is_socket(mount) for mount in given if mount not in left)
     assert not any(map(is_socket, left))
     emulates = not given_settings.get("hooks_run", True) or given_settings.get("drop_update_ldcache", False)
-    assert emulates or not added
+    assert emulates or not added or dropped_hooks(spec, made, {"create-symlinks", "update-ldcache"})
     # Of the mounts that stay: a link may take the place of a socket's bind, which no gofer could have made.
     destinations = [mount["destination"] for mount in given if mount in left]
     binds = [mount["source"] for mount in given if is_bind(mount)]
@@ -292,6 +294,53 @@ def check_hooks(spec, made, decision, given_settings):
             assert hook.get("env") in (None, ["NVIDIA_CTK_DEBUG=false"])
 
 
+def dropped_hooks(spec, made, names):
+    """The hooks of NVIDIA's that were dropped and do one of these things, whatever their program."""
+    left = [hook for stage in STAGES for hook in part(made, "hooks", stage)]
+    given = [hook for stage in STAGES for hook in part(spec, "hooks", stage) if is_nvidia(hook)]
+    return [hook for hook in given if hook not in left and what_it_does(hook) in names]
+
+
+def what_it_does(hook):
+    words = (hook.get("args") or [])[1:]
+    return "".join(words[1:2] if words[:1] == ["hook"] else words[:1])
+
+
+def links_of(hooks):
+    links = []
+    for hook in hooks:
+        words = hook["args"][3:] if hook["args"][1] == "hook" else hook["args"][2:]
+        while words:
+            word, *words = words
+            name, equals, value = word.partition("=")
+            if not equals:
+                value, *words = words or [""]
+            if name == "--link":
+                links.append(value.partition("::")[::2])
+    return links
+
+
+def check_links(spec, made, decision):
+    """A link hook that is dropped is replaced: each link to a mounted file is a mount, or made by another."""
+    if not decision.gpu_requested:
+        return
+    there = {mount["destination"] for mount in part(made, "mounts")}
+    files = {m["destination"] for m in part(spec, "mounts") if is_bind(m)} & there
+    staying = [
+        h for stage in STAGES for h in part(made, "hooks", stage) if what_it_does(h) == "create-symlinks"
+    ]
+    by_hooks = {link for _, link in links_of(filter(is_nvidia, staying))}
+    around = [f"{posixpath.normpath(f'/{name}')}/" for name in there | by_hooks]
+    for target, link in links_of(dropped_hooks(spec, made, {"create-symlinks"})):
+        is_plain = link == posixpath.normpath(f"/{link}".replace("//", "/", 1)) and "\0" not in link
+        leads_to = posixpath.normpath(posixpath.join(posixpath.dirname(link), target))
+        if not is_plain or link == "/" or leads_to not in files or link in by_hooks:
+            continue
+        is_over = any(one.startswith(f"{link}/") and one != f"{link}/" for one in around)
+        is_inside = any(f"{link}/".startswith(one) and one != f"{link}/" for one in around)
+        assert link in there or is_over or is_inside, link
+
+
 def has_new_name(hook, trusted):
     """A trusted program's hook, called by a name that no toolkit has had."""
     args = hook.get("args") or []
@@ -322,7 +371,7 @@ def check_hook_words(words):
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name, equals, value = word.partition("=")
         if name == "--ldconfig-path":
-            assert (value if equals else following).removeprefix("@") in LDCONFIG
+            assert (value if equals else following).removeprefix("@").removesuffix(".real") in LDCONFIG
 
 
 def check_environment(spec, made, decision, given_settings):
@@ -337,7 +386,11 @@ def check_environment(spec, made, decision, given_settings):
         last = [e for e in given if e.startswith(ours[0])][-1:]
         # runsc does not read mounts; where they ask for less, the variable says so.
         in_mounts = [",".join(name.strip() for name in ids_in_mounts(spec) if name.strip())]
-        assert asked == last or (last and asked == [ours[0] + value for value in in_mounts])
+        is_of_mounts = last and asked == [ours[0] + value for value in in_mounts]
+        # Of `all` and nodes that an engine lists beside NVIDIA's hook, the nodes; the hook makes them.
+        nodes = {"/dev/nvidia" + str(minor) for minor in decision.gpus or ()}
+        is_of_nodes = nodes and nodes <= {one["path"] for one in part(spec, "linux", "devices")}
+        assert asked == last or is_of_mounts or is_of_nodes
         assert len(capabilities) <= 1
         if decision.gpu_requested:
             words = {word.strip() for e in capabilities for word in e.partition("=")[2].split(",")}

@@ -10,9 +10,11 @@ from nvproxy_wrapper.judge.device_nodes import (
     MAJOR,
     PREFIX,
     UVM,
+    capability_minor,
     gpu_minor,
     gpus_in,
     is_dead,
+    is_nvgpu,
     is_nvidia,
     is_tegra,
 )
@@ -28,6 +30,15 @@ if TYPE_CHECKING:
 
 _DYNAMIC_MAJORS = (*range(234, 255), *range(384, 512))  # Linux, include/linux/fs.h: CHRDEV_MAJOR_DYN_*
 _FILE_MODE = 0o666
+
+_MIG_CAPABILITIES = range(3, 4323)
+"""The minors of MIG's instances, where the host does not tell: what follows nvlink's, config and monitor.
+
+There are 32 GPUs of 15 instances of 8 parts in that table (open-gpu-kernel-modules 595,
+kernel-open/nvidia/nv-caps.c).
+"""
+
+_DISPLAY_VERSIONS = ("34", "35", "36", "540")
 _MAKE_NODES = (
     "Make the host's nodes: 'systemctl start nvproxy-device-nodes', which also loads the kernel modules and"
     " says what is wrong, or by hand nvidia-modprobe -c 255, -c N for the minor N of each GPU, and -u -c 0"
@@ -69,6 +80,67 @@ def refuse_mig(draft: Draft) -> None:
             f"NVIDIA_VISIBLE_DEVICES asks for the MIG device {name!r}",
             "gVisor cannot serve MIG devices; ask for a whole GPU, by index or UUID.",
         )
+
+
+def refuse_mig_nodes(draft: Draft) -> None:
+    """`devices.mig`: the same, told by the nodes: engines and plugins name an instance by them alone.
+
+    `all` lists those of every instance on the host, and so does a privileged container. They count unless
+    the GPU that they are parts of was taken away: one with instances is in MIG mode, and no program can use
+    it whole.
+
+    Raises:
+        Refusal: the capability of an instance is listed.
+    """
+    paths = [device["path"] for device in draft.devices]
+    for mount in draft.mounts:
+        paths += [mount["destination"], mount.get("source") or ""]
+    minors = {minor: path for path in paths for minor in [capability_minor(path)] if minor is not None}
+    if not minors:
+        return
+    names = draft.host.capabilities() or {}
+    taken_away = gpus_in([device["path"] for device in draft.dropped_devices])
+    for minor, path in minors.items():
+        gpu, is_instance, _ = names.get(minor, "").partition("/mig/")
+        if not is_instance and (minor in names or minor not in _MIG_CAPABILITIES):
+            continue
+        if is_instance and gpu_minor(f"/dev/nvidia{gpu[len('gpu') :]}") in taken_away:
+            continue
+        raise Refusal(
+            "devices.mig",
+            f"the spec lists {path}, which is a part of a MIG device"
+            + (f" ({draft.host.proc_driver}/capabilities/{names[minor]})" if is_instance else ""),
+            "gVisor cannot serve MIG devices; ask for a GPU that is not in MIG mode, by index or UUID, or"
+            " have MIG mode switched off on this host.",
+        )
+
+
+def refuse_integrated(draft: Draft) -> None:
+    """`devices.igpu`: an integrated GPU of the kind that another driver than gVisor's own serves.
+
+    Orin's nvidia0 is its display. The node of CUDA, nvidia-uvm, or a second GPU's node tell Thor's driver and
+    discrete GPUs; where neither is there, the nodes of nvgpu or the driver's version tell Orin's.
+
+    Raises:
+        Refusal: such a GPU is what the spec lists.
+    """
+    listed = [device["path"] for device in draft.devices]
+    if draft.facts.requested == "none" or not any(map(is_tegra, listed)):
+        return
+    if UVM in listed or not gpus_in(listed) <= {0}:
+        return
+    if any(map(is_nvgpu, listed)) or _is_of_display(draft.host.driver_version()):
+        raise Refusal(
+            "devices.igpu",
+            "the spec lists the nodes of an integrated GPU like Orin's: gVisor has no driver for nvgpu and"
+            " nvhost",
+            "Run this container under another runtime, or on a host with a discrete GPU.",
+        )
+
+
+def _is_of_display(version: str | None) -> bool:
+    """Whether a driver's version is one of those that have but a Tegra's display (L4T 34 to 36)."""
+    return version is not None and version.partition(".")[0] in _DISPLAY_VERSIONS
 
 
 def scope(draft: Draft) -> None:
@@ -187,11 +259,14 @@ def check_control(draft: Draft) -> None:
 def check_uvm(draft: Draft) -> None:
     """`devices.exist`, a second part: a GPU comes with the node by which CUDA reaches it.
 
+    But for a Tegra's: its CSV files are NVIDIA's own, and name none where NVIDIA itself expects Thor's GPU to
+    work in a container (toolkit, pkg/nvcdi/lib-csv_test.go).
+
     Raises:
         Refusal: it does not.
     """
     listed = [device["path"] for device in draft.devices]
-    if gpus_in(listed) and UVM not in listed:
+    if gpus_in(listed) and UVM not in listed and not any(map(is_tegra, listed)):
         raise _left_out(f"the spec lists a GPU and not {UVM}, without which CUDA does not work")
 
 

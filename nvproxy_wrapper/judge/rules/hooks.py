@@ -6,7 +6,14 @@ from nvproxy_wrapper.judge.annotations import is_in_pod
 from nvproxy_wrapper.judge.decision import Refusal
 from nvproxy_wrapper.judge.device_nodes import gpus_in
 from nvproxy_wrapper.judge.environment import values
-from nvproxy_wrapper.judge.nvidia_hooks import MEMORY_LIMITS, STAGES, find, gpus_with_memory_hook
+from nvproxy_wrapper.judge.nvidia_hooks import (
+    CREATE_SYMLINKS,
+    MEMORY_LIMITS,
+    STAGES,
+    UPDATE_LDCACHE,
+    find,
+    gpus_with_memory_hook,
+)
 from nvproxy_wrapper.judge.settings import is_absolute_path
 
 TYPE_CHECKING = False
@@ -19,8 +26,6 @@ if TYPE_CHECKING:
 
 MEMORY_VARIABLES = ("NVIDIA_GPU_MEMORY_REQUEST", "NVIDIA_GPU_MEMORY_LIMIT")
 """What apply-cuda-memory-limits reads from the bundle's spec, in MiB (toolkit, cmd/nvidia-cdi-hook)."""
-
-_LDCONFIG = ("/sbin/ldconfig", "/sbin/ldconfig.real", "/usr/sbin/ldconfig", "/usr/sbin/ldconfig.real")
 
 # The last is that of a driver in a container, as NVIDIA's operator has it.
 _DRIVER_ROOTS = ("", "/", "/run/nvidia/driver")
@@ -41,7 +46,7 @@ def why_not_trusted(hook: NvidiaHook, settings: Settings) -> str | None:
         return f"NVIDIA's toolkit puts it at {STAGES[hook.subcommand]}"
     if hook.subcommand in _DROPPED:
         return _DROPPED[hook.subcommand]
-    return _what_is_odd(hook, _ARGUMENTS[hook.subcommand])
+    return _what_is_odd(hook, _ARGUMENTS[hook.subcommand]) or _why_not_this_ldconfig(hook, settings)
 
 
 def drop_legacy(draft: Draft) -> None:
@@ -65,7 +70,7 @@ def allow(draft: Draft) -> None:
             draft.drop_hook(hook, "hooks.allow", why)
             continue
         draft.trusted_hooks.append(hook)
-        if hook.subcommand == "update-ldcache" and draft.settings.drop_update_ldcache:
+        if hook.subcommand == UPDATE_LDCACHE and draft.settings.drop_update_ldcache:
             draft.drop_hook(hook, "hooks.allow", "drop_update_ldcache is set for this host")
         if hook.subcommand == MEMORY_LIMITS and not _asks_for_memory(draft):
             draft.drop_hook(hook, "hooks.allow", f"neither {' nor '.join(MEMORY_VARIABLES)} is set")
@@ -149,9 +154,12 @@ def _is_version(value: str) -> bool:
     return value != "" and not value.strip("0123456789.*")
 
 
-def _is_ldconfig(value: str) -> bool:
-    # The hook executes it on the host; NVIDIA's `@` says just that.
-    return (value[1:] if value.startswith("@") else value) in _LDCONFIG
+def _why_not_this_ldconfig(hook: NvidiaHook, settings: Settings) -> str | None:
+    for value in hook.values("--ldconfig-path"):
+        # The hook executes it on the host; NVIDIA's `@` says just that.
+        if (value[1:] if value.startswith("@") else value) not in settings.trusted_ldconfig:
+            return f"{value}, which it would run, is not in trusted_ldconfig"
+    return None
 
 
 def _is_driver_root(value: str) -> bool:
@@ -166,8 +174,8 @@ def _is_gpu_uuid(value: str) -> bool:
 
 _ARGUMENTS: dict[str, dict[str, Callable[[str], bool]]] = {
     # --csv-filename: up to 1.13 the hook of csv mode reads the `sym` lines itself.
-    "create-symlinks": {"--link": _is_link, "--csv-filename": _is_csv_file},
-    "update-ldcache": {"--folder": is_absolute_path, "--ldconfig-path": _is_ldconfig},
+    CREATE_SYMLINKS: {"--link": _is_link, "--csv-filename": _is_csv_file},
+    UPDATE_LDCACHE: {"--folder": is_absolute_path, "--ldconfig-path": bool},
     "enable-cuda-compat": {
         "--host-driver-version": _is_version,
         "--host-cuda-version": _is_version,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from nvproxy_wrapper.judge import gpus
 from nvproxy_wrapper.judge.decision import Refusal
+from nvproxy_wrapper.judge.device_nodes import PREFIX, gpu_minor, gpus_in, is_served
 from nvproxy_wrapper.judge.environment import VISIBLE_DEVICES, values, with_one
 from nvproxy_wrapper.judge.host_view import PROGRAM_PATH
 from nvproxy_wrapper.judge.request import parse_visible_devices, written
@@ -10,6 +12,8 @@ from nvproxy_wrapper.judge.request import parse_visible_devices, written
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nvproxy_wrapper.judge.draft import Draft
+
+RULE = "legacy.listed"
 
 CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
 
@@ -39,6 +43,53 @@ def one_value(draft: Draft) -> None:
         if given != [counts]:
             draft.env = with_one(draft.env, name, counts)
             draft.act("legacy.env", name, f"{', '.join(given)} -> {counts}", why)
+
+
+def narrow_to_list(draft: Draft) -> None:
+    """`legacy.listed`: of the GPUs that are asked for and those whose nodes are listed, the fewer.
+
+    The hook is the only one that brings libraries, so that it stays and the nodes go: it makes them, and both
+    ways at once give the union. A privileged container lists the nodes of every GPU, which asks for none.
+
+    Raises:
+        Refusal: each asks for another GPU, or which they are cannot be told.
+    """
+    facts = draft.facts
+    listed = gpus_in([device["path"] for device in draft.devices])
+    if not listed:
+        return
+    of_host = gpus.of_host(draft.host)
+    every = {gpu.minor for gpu in of_host}
+    wanted = every
+    if isinstance(facts.requested, list):
+        wanted = gpus.minors_of(facts.requested, draft.host)
+    elif facts.requested == "none":
+        wanted = set()
+    for device in list(draft.devices):
+        minor = gpu_minor(device["path"])
+        if minor is not None and minor not in wanted:
+            draft.drop_device(device, RULE, f"asked for is {written(facts.requested)}")
+    if every <= listed or wanted == listed:
+        return
+    if facts.requested != "all" or not listed < every:
+        nodes = ", ".join(f"{PREFIX}{minor}" for minor in sorted(listed))
+        raise Refusal(
+            RULE,
+            f"{VISIBLE_DEVICES} asks for {written(facts.requested)}, and the spec lists {nodes} beside it",
+            f"Leave the nodes out (--device), and ask for GPUs in {VISIBLE_DEVICES} alone: their nodes and"
+            " libraries come with it.",
+        )
+    facts.requested = [gpu.uuid or str(gpu.index) for gpu in of_host if gpu.minor in listed]
+    fewer = written(facts.requested)
+    draft.env = with_one(draft.env, VISIBLE_DEVICES, fewer)
+    draft.act(RULE, VISIBLE_DEVICES, f"all -> {fewer}", "the nodes of no other GPU are listed")
+
+
+def drop_listed(draft: Draft) -> None:
+    """`legacy.listed`, second half: the nodes that nvidia-container-cli makes."""
+    for device in list(draft.devices):
+        if is_served(device["path"]):
+            draft.drop_device(device, RULE, "it comes with the libraries, by nvidia-container-cli")
 
 
 def clip_capabilities(draft: Draft) -> None:

@@ -38,6 +38,7 @@ _is_allowed = fastjsonschema.compile(
             "toolkit_mode": {"enum": ["auto", "legacy", "csv", "cdi", "jit-cdi"]},
             "toolkit_version": _TEXT,
             "trusted_hooks": _list_of(_PATH),
+            "trusted_ldconfig": _list_of(_PATH),
             "allowed_capabilities": _list_of(
                 {"enum": ["compute", "utility", "graphics", "video", "fabric-imex-mgmt", "profiling", "rdma"]}
             ),

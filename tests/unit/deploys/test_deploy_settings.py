@@ -52,6 +52,7 @@ BAD = {
     "driver_version": ["latest", "570", "570.x", "v570.124.06", "570.124.06.1", True, []],
     "allowed_capabilities": ["all", ["all"], ["compute", "display"], [None], None],
     "trusted_hooks": ["/usr/bin/nvidia-ctk", ["nvidia-ctk"], ["./nvidia-ctk"], ["/a\nb"], ["/a\0b"], None],
+    "trusted_ldconfig": ["/sbin/ldconfig", ["ldconfig"], ["@/sbin/ldconfig"], None],
     "host_prep": [["/bin/true"], [[]], [["true"]], [["./true"]], [["/bin/true", 7]], None],
     "allow_user_annotations": ["maybe", 2, None, []],
     "drop_update_ldcache": ["maybe", 2, None, []],

@@ -239,6 +239,7 @@ SETTING_CHANGES = {
     "kernel_modules": (["nvidia"], {"files"}),
     "host_prep": ([["/bin/true"]], {"files"}),
     "trusted_hooks": (["/opt/nvidia-ctk"], {"files"}),
+    "trusted_ldconfig": (["/opt/ldconfig"], {"files"}),
     "allow_user_annotations": (True, {"files"}),
     "drop_update_ldcache": (True, {"files"}),
 }

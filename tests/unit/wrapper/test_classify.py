@@ -110,10 +110,10 @@ def test_hooks_and_the_nodes_of_an_integrated_gpu_are_refused(host):
     spec = captured(JIT)
     spec["linux"]["devices"] = [node("/dev/nvmap", 10, 61), node("/dev/nvhost-ctrl-gpu", 505, 1)]
     decision = judge(spec, host)
-    assert (decision.spec_class, decision.refusal.rule) == ("mixed", "spec.class")
+    assert (decision.spec_class, decision.refusal.rule) == ("mixed", "devices.igpu")
 
 
-@pytest.mark.parametrize("name", [PLAIN, LEGACY])
+@pytest.mark.parametrize("name", [PLAIN, "1.20.0_legacy_no-gpu"])
 def test_a_gpu_node_without_the_control_node_is_refused(name, host):
     spec = captured(name)
     spec["linux"]["devices"] = [node("/dev/nvidia0")]

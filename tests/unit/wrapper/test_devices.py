@@ -3,7 +3,20 @@
 import pytest
 
 from nvproxy_wrapper.host.views import CreateView, ProcDriverView
-from tests.unit.wrapper.specs import CDI, CSV, JIT, PLAIN, asking, captured, judge, node, rules_of
+from tests.driver_tree import CAPTURED_HOST, write_capabilities, write_driver_tree
+from tests.unit.wrapper.specs import (
+    CDI,
+    CSV,
+    CSV_ALL,
+    JIT,
+    LEGACY,
+    PLAIN,
+    asking,
+    captured,
+    judge,
+    node,
+    rules_of,
+)
 
 BASE = [node("/dev/nvidiactl", 195, 255), node("/dev/nvidia-uvm", 511, 0), node("/dev/nvidia0")]
 
@@ -197,3 +210,142 @@ def test_a_plain_containers_devices_are_its_own_business():
     decision = judge(spec)
     assert (decision.spec_class, decision.changed) == ("none", False)
     assert decision.devices == ["/dev/fuse", "/dev/dri/card0"]
+
+
+def capabilities(*minors):
+    return [node(f"/dev/nvidia-caps/nvidia-cap{minor}", 236, minor) for minor in minors]
+
+
+def listing(name, *more):
+    spec = captured(name)
+    spec["linux"].setdefault("devices", []).extend(more)
+    return spec
+
+
+@pytest.fixture
+def mig_host(tmp_path):
+    """GPU 1 has an instance of two parts, GPU 2 one of none; the numbers are not those of today's driver."""
+    tree = write_driver_tree(tmp_path / "proc", CAPTURED_HOST)
+    instance = {"access": 66, "ci0/access": 67, "ci1/access": 68}
+    minors = {f"gpu1/mig/gi1/{name}": minor for name, minor in instance.items()}
+    write_capabilities(tree, {**minors, "gpu2/mig/gi0/access": 4400, "fabric-imex-mgmt": 40})
+    return ProcDriverView(str(tree))
+
+
+@pytest.mark.parametrize("name", [JIT, CDI, "1.20.0_jit-cdi_visible-all"])
+@pytest.mark.parametrize("minors", [(66, 67), (3,), (4322,), (1, 2, 67)])
+def test_the_nodes_of_a_mig_instance_are_refused_where_nothing_tells_what_they_are(name, minors):
+    refusal = judge(listing(name, *capabilities(*minors))).refusal
+    assert (refusal.rule, "MIG" in refusal.message) == ("devices.mig", True)
+    assert f"nvidia-cap{minors[-1]}" in refusal.message or len(minors) == 2
+
+
+def test_a_plugins_or_an_engines_instance_is_refused_too(mig_host):
+    assert judge(plugin(*capabilities(66, 67))).refusal.rule == "devices.mig"
+    assert (
+        judge(asking(listing(CDI, *capabilities(66)), "nvidia.com/gpu=1"), mig_host).refusal.rule
+        == "devices.mig"
+    )
+
+
+@pytest.mark.parametrize("minors", [(1,), (1, 2), (0,), (4323,)])
+def test_capabilities_that_are_no_instances_are_dropped(minors):
+    decision = judge(listing(JIT, *capabilities(*minors)))
+    assert decision.refusal is None
+    assert not [path for path in decision.devices if "nvidia-caps" in path]
+
+
+def test_the_driver_says_what_a_capability_is(mig_host):
+    assert judge(listing(JIT, *capabilities(1, 2, 40)), mig_host).refusal is None
+    assert "gpu1/mig/gi1/ci0/access" in judge(listing(JIT, *capabilities(67)), mig_host).refusal.message
+    assert judge(listing(JIT, *capabilities(4400)), mig_host).refusal.rule == "devices.mig"
+    # One that is not there any more: the list was made before.
+    assert judge(listing(JIT, *capabilities(99)), mig_host).refusal.rule == "devices.mig"
+
+
+def test_where_the_instances_gpu_is_taken_away_its_nodes_go_with_it(mig_host):
+    every = capabilities(1, 2, 66, 67, 68)
+    assert judge(asking(listing(CSV_ALL, *every), "0", "void"), mig_host).gpus == [0]
+    assert judge(asking(listing(CSV_ALL, *every), "1", "void"), mig_host).refusal.rule == "devices.mig"
+    assert judge(asking(listing(CSV_ALL, *every), "all", "void"), mig_host).refusal.rule == "devices.mig"
+
+
+def test_an_instances_node_as_a_volume_is_refused():
+    spec = captured(JIT)
+    spec["mounts"].append(
+        {"destination": "/x", "source": "/dev/nvidia-caps/nvidia-cap66", "options": ["bind"]}
+    )
+    assert judge(spec).refusal.rule == "devices.mig"
+
+
+def test_a_privileged_container_in_legacy_mode_gets_no_gpu_that_has_instances(mig_host):
+    every = [*BASE, *(node(f"/dev/nvidia{n}", 195, n) for n in range(1, 8)), *capabilities(1, 2, 66, 67, 68)]
+    assert judge(asking(listing(LEGACY, *every), "2"), mig_host).gpus == [2]
+    assert judge(asking(listing(LEGACY, *every), "1"), mig_host).refusal.rule == "devices.mig"
+    assert judge(asking(listing(LEGACY, *every), "all"), mig_host).refusal.rule == "devices.mig"
+
+
+def test_capabilities_are_read_as_the_driver_writes_them(mig_host, tmp_path):
+    assert mig_host.capabilities()[67] == "gpu1/mig/gi1/ci0/access"
+    assert mig_host.capabilities()[1] == "mig/config"
+    assert ProcDriverView(str(tmp_path)).capabilities() is None
+    (tmp_path / "capabilities").mkdir()
+    (tmp_path / "capabilities" / "self").symlink_to(tmp_path / "capabilities")
+    assert ProcDriverView(str(tmp_path)).capabilities() == {}
+
+
+# As NVIDIA's CSV files for Orin and Thor name them, and as the toolkit lists them on each (pkg/nvcdi).
+TEGRA = [node("/dev/host1x-fence", 504, 1), node("/dev/nvmap", 10, 120), node("/dev/nvsciipc", 10, 119)]
+NVGPU = [
+    node("/dev/nvgpu/igpu0/ctrl", 505, 2),
+    node("/dev/nvhost-as-gpu", 506, 1),
+    node("/dev/nvhost-gpu", 506, 0),
+]
+DISPLAY = [node("/dev/nvidia-modeset", 195, 254), node("/dev/nvidia0"), node("/dev/nvidiactl", 195, 255)]
+LATER = [node("/dev/nvidia2", 195, 2)]
+
+
+def tegra(*nodes):
+    spec = asking(captured(CSV_ALL), "all", "void")
+    spec["linux"]["devices"] = list(nodes)
+    return spec
+
+
+def view(tmp_path, version):
+    (tmp_path / "version").write_text(
+        f"NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  {version}  Release\n"
+    )
+    return ProcDriverView(str(tmp_path))
+
+
+@pytest.mark.parametrize("nodes", [[*TEGRA, *NVGPU], *([one, TEGRA[1]] for one in NVGPU)])
+def test_an_integrated_gpu_is_refused_as_one(nodes):
+    refusal = judge(tegra(*nodes, *DISPLAY)).refusal
+    assert (refusal.rule, "integrated GPU" in refusal.message) == ("devices.igpu", True)
+
+
+@pytest.mark.parametrize("version", ["34.1.1", "35.3.1", "540.4.0"])
+def test_an_integrated_gpu_is_told_by_the_drivers_version_where_its_nodes_are_not_listed(version, tmp_path):
+    assert judge(tegra(*TEGRA, *DISPLAY), view(tmp_path, version)).refusal.rule == "devices.igpu"
+
+
+@pytest.mark.parametrize("more", [LATER, [BASE[1]], [*NVGPU, BASE[1]], [*NVGPU, *LATER], []])
+def test_thors_gpu_is_served_without_the_nodes_that_are_dead(more, tmp_path):
+    for host in (ProcDriverView("/nonexistent"), view(tmp_path, "580.00")):
+        decision = judge(tegra(*TEGRA, *DISPLAY, *more), host)
+        assert decision.refusal is None
+        assert 0 in decision.gpus
+        assert all(path.startswith("/dev/nvidia") for path in decision.devices)
+
+
+def test_who_asks_for_no_gpu_needs_none_that_is_served(host):
+    assert judge(asking(tegra(*TEGRA, *NVGPU, *DISPLAY), "none", "void"), host).gpus == []
+
+
+def test_a_version_is_read_as_the_driver_writes_it(tmp_path):
+    assert view(tmp_path, "35.3.1").driver_version() == "35.3.1"
+    (tmp_path / "version").write_text(
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.82.07  Wed Aug 13\n"
+    )
+    assert ProcDriverView(str(tmp_path)).driver_version() == "580.82.07"
+    assert ProcDriverView("/nonexistent").driver_version() is None

@@ -151,5 +151,67 @@ def test_nodes_that_are_not_served_do_not_make_it_two_ways_at_once():
     spec["linux"]["devices"] = [node("/dev/nvidia-fs0", 240), node("/dev/nvidia-nvswitchctl", 241, 255)]
     decision = judge(spec)
     assert (decision.spec_class, decision.devices, decision.refusal) == ("legacy", [], None)
-    spec["linux"]["devices"].append(node("/dev/nvidia0"))
-    assert judge(spec).spec_class == "mixed"
+
+
+CONTROL = [
+    node("/dev/nvidiactl", 195, 255),
+    node("/dev/nvidia-uvm", 511),
+    node("/dev/nvidia-modeset", 195, 254),
+]
+
+
+def beside(minors, *values, control=CONTROL):
+    """A spec of mode legacy beside which an engine lists these GPUs' nodes: --device, or --privileged."""
+    spec = asking(captured(LEGACY), *values)
+    spec["linux"]["devices"] = [*(node(f"/dev/nvidia{n}", 195, n) for n in minors), *control]
+    return spec
+
+
+@pytest.mark.parametrize("control", [CONTROL, []])
+@pytest.mark.parametrize(
+    ("minors", "value"),
+    [([6], "1"), ([7, 5], "0,2"), ([5], "GPU-4d4f434b-0000-0000-0000-000000000005"), (range(8), "all")],
+)
+def test_nodes_that_are_listed_beside_the_hook_go_and_the_hook_brings_gpu_and_libraries(
+    control, minors, value, shuffled_host
+):
+    spec = beside(minors, value, control=control)
+    decision = judge(spec, shuffled_host)
+    assert (decision.spec_class, decision.refusal, decision.devices) == ("legacy", None, [])
+    assert decision.spec["hooks"] == spec["hooks"]
+    assert decision.spec["process"]["env"] == spec["process"]["env"]
+    assert decision.gpus == sorted(minors)
+
+
+@pytest.mark.parametrize(("value", "gpus"), [("3", [4]), ("all", list(range(8))), ("none", [])])
+def test_where_every_gpu_is_listed_as_for_a_privileged_container_the_request_counts(
+    value, gpus, shuffled_host
+):
+    decision = judge(beside(range(8), value), shuffled_host)
+    assert (decision.refusal, decision.devices, decision.gpus) == (None, [], gpus)
+
+
+def test_of_an_images_all_and_fewer_nodes_the_nodes_count(shuffled_host):
+    decision = judge(beside([2, 6], "all"), shuffled_host)
+    assert (decision.refusal, decision.gpus) == (None, [2, 6])
+    uuids = [f"GPU-4d4f434b-0000-0000-0000-{n:012d}" for n in (6, 2)]
+    assert f"NVIDIA_VISIBLE_DEVICES={','.join(uuids)}" in decision.spec["process"]["env"]
+
+
+@pytest.mark.parametrize(
+    ("minors", "value"), [([1], "0"), ([0, 1], "0"), ([0], "0,1"), ([0], "none"), ([77], "all")]
+)
+def test_nodes_and_a_request_that_differ_are_refused(minors, value, host):
+    refusal = judge(beside(minors, value), host).refusal
+    assert refusal.rule == "legacy.listed"
+    assert f"/dev/nvidia{minors[0]}" in refusal.message
+
+
+def test_which_gpus_are_listed_cannot_be_told_without_the_driver():
+    assert judge(beside([1], "all")).refusal.host_prep_may_help
+
+
+@pytest.mark.parametrize("values", [(), ("void",), ("",)])
+def test_nodes_beside_a_hook_that_nothing_is_asked_of_are_served_as_they_are(values, host):
+    decision = judge(beside([1], *values), host)
+    assert (decision.refusal, decision.gpus) == (None, [1])

@@ -9,7 +9,7 @@ import pytest
 
 from nvproxy_wrapper.host.views import CreateView
 from nvproxy_wrapper.judge.rules.links import soname_by_name
-from tests.unit.wrapper.specs import PLAIN, captured, closed, hook, judge, node
+from tests.unit.wrapper.specs import PLAIN, asking, captured, closed, hook, judge, node
 
 DEB, FEDORA, ARM = "/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib/aarch64-linux-gnu"
 
@@ -113,14 +113,6 @@ def test_a_link_to_what_is_not_mounted_is_left_out_and_said(target):
     decision = judge(spec, hooks_run=False)
     assert decision.spec["mounts"] == closed(spec["mounts"])
     assert [a.what for a in decision.actions if a.target == f"{DEB}/self"] == ["left out"]
-
-
-def test_a_link_of_a_hook_that_is_not_trusted_is_not_believed():
-    spec = cdi([library(f"{DEB}/libnvidia-tls.so.570.124.06")])
-    spec["hooks"]["createContainer"][0] = hook(
-        "/tmp/nvidia-cdi-hook", "create-symlinks", "--link", f"libnvidia-tls.so.570.124.06::{DEB}/libc.so.6"
-    )
-    assert added(spec) == {}
 
 
 def test_a_writable_bind_gives_a_read_only_link():
@@ -252,3 +244,153 @@ def test_what_is_no_file_is_not_opened_for_its_soname(tmp_path, monkeypatch):
     assert CreateView("/nonexistent").soname(str(tmp_path / "fifo.so.1.2")) is None
     assert opened
     assert all(flags & posix.O_PATH for flags in opened)
+
+
+OPERATORS, TALOS = "/usr/local/nvidia/toolkit/nvidia-cdi-hook", "/usr/local/bin/nvidia-ctk"
+DRA, NIX = (
+    "/var/lib/kubelet/plugins/gpu.nvidia.com/nvidia-cdi-hook",
+    "/nix/store/0-toolkit/bin/nvidia-cdi-hook",
+)
+LIBCUDA = f"{DEB}/libcuda.so.570.124.06"
+
+
+def by(path, spec):
+    """The spec with its hooks run by the program at this path."""
+    form = ["nvidia-ctk", "hook"] if path.endswith(("nvidia-ctk", "nvidia-ctk.real")) else ["nvidia-cdi-hook"]
+    for item in spec["hooks"]["createContainer"]:
+        item.update(path=path, args=[*form, *item["args"][1:]])
+    return asking(spec, "all")
+
+
+def hooks_of(spec, **settings):
+    decision = judge(spec, **settings)
+    return [item["args"] for item in decision.spec["hooks"].get("createContainer", [])]
+
+
+@pytest.mark.parametrize(
+    "path", [OPERATORS, TALOS, DRA, NIX, "/usr/bin/nvidia-ctk.real", "/opt/nvidia/hooks"]
+)
+def test_what_a_hook_of_another_path_would_have_made_is_bound(path):
+    gbm = ("../libcuda.so.570.124.06", f"{DEB}/gbm/other.so")
+    links = ["libcuda.so.1::" + f"{DEB}/libcuda.so", "::".join(gbm)]
+    spec = by(path, cdi([library(LIBCUDA), library(f"{DEB}/libnvidia-ml.so.570.124.06")], *links))
+    for settings in ({}, {"hooks_run": False}, {"drop_update_ldcache": True}):
+        assert set(added(spec, **{"hooks_run": True, **settings})) == {
+            *(f"{DEB}/{name}" for name in ("libcuda.so", "libcuda.so.1", "libnvidia-ml.so.1")),
+            gbm[1],
+        }
+        assert hooks_of(spec, **settings) == []
+
+
+def test_a_hook_that_is_dropped_for_an_odd_argument_is_replaced_too():
+    spec = cdi([library(LIBCUDA)], f"libcuda.so.570.124.06::{DEB}/libcuda.so")
+    spec["hooks"]["createContainer"][0]["args"].append("--container-spec=/tmp/x")
+    assert set(added(spec, hooks_run=True)) == {f"{DEB}/libcuda.so"}
+    assert [words[1] for words in hooks_of(spec)] == ["update-ldcache"]
+
+
+def test_where_an_ldcache_is_made_no_soname_is_bound_and_where_it_is_not_each_is():
+    spec = cdi([library(LIBCUDA)], f"libcuda.so.570.124.06::{DEB}/libcuda.so")
+    spec["hooks"]["createContainer"][1]["args"] += ["--ldconfig-path", "@/opt/sbin/ldconfig"]
+    assert set(added(spec, hooks_run=True)) == {f"{DEB}/libcuda.so.1"}
+    assert [words[1] for words in hooks_of(spec)] == ["create-symlinks"]
+    assert added(spec, hooks_run=True, trusted_ldconfig=["/opt/sbin/ldconfig"]) == {}
+
+
+@pytest.mark.parametrize("program", ["/run/nvidia/driver/sbin/ldconfig", "/sbin/ldconfig.real"])
+def test_the_ldconfig_of_a_drivers_container_is_one_of_the_trusted(program):
+    spec = by(OPERATORS, cdi([library(LIBCUDA)], f"libcuda.so.570.124.06::{DEB}/libcuda.so"))
+    spec["hooks"]["createContainer"][1]["args"] += ["--ldconfig-path", f"@{program}"]
+    assert [words[1] for words in hooks_of(spec, trusted_hooks=[OPERATORS])] == [
+        "create-symlinks",
+        "update-ldcache",
+    ]
+    assert hooks_of(spec, trusted_hooks=[OPERATORS], trusted_ldconfig=[])[1:] == []
+
+
+def test_a_link_by_way_of_one_that_a_hook_makes_is_made():
+    spec = cdi([library(LIBCUDA)], f"libcuda.so.570.124.06::{DEB}/libcuda.so.1")
+    spec["hooks"]["createContainer"].append(
+        hook(OPERATORS, "create-symlinks", "--link", f"libcuda.so.1::{DEB}/libcuda.so")
+    )
+    spec["hooks"]["createContainer"].append(
+        hook(OPERATORS, "create-symlinks", "--link", f"libcuda.so.570.124.06::{DEB}/libcuda.so.1")
+    )
+    assert added(spec, hooks_run=True) == {f"{DEB}/libcuda.so": LIBCUDA}
+
+
+@pytest.mark.parametrize(
+    "link", ["/opt/data/libcuda.so.1", "/dev/nvidia7", "/proc/driver", "relative", "/a/../b"]
+)
+def test_no_name_is_made_inside_of_another_mount_nor_one_that_is_no_plain_path(link):
+    """The gofer would make an empty file in the host's directory, or fail in one that is read-only."""
+    spec = by(OPERATORS, cdi([library(LIBCUDA), library("/opt/data", "/srv")], f"{LIBCUDA}::{link}"))
+    assert set(added(spec, hooks_run=True)) == {f"{DEB}/libcuda.so.1"}
+
+
+def refused(spec, **settings):
+    refusal = judge(spec, **settings).refusal
+    if refusal is not None:
+        assert (refusal.rule, "libcuda.so.1" in refusal.message) == ("hooks.emulate", True)
+    return refusal and f"{refusal.message} {refusal.remedy}"
+
+
+def in_folder(folder, path=OPERATORS):
+    spec = by(path, cdi([library(f"{folder}/libcuda.so.570.124.06")]))
+    spec["hooks"]["createContainer"][1]["args"][-1] = folder
+    return spec
+
+
+@pytest.mark.parametrize(
+    "folder", ["/usr/lib64/nvidia", "/usr/local/nvidia/lib64", "/nix/store/0-nvidia-x11/lib"]
+)
+def test_a_folder_that_only_the_dropped_hook_would_have_led_to_is_refused_with_the_way_out(folder):
+    said = refused(in_folder(folder))
+    assert all(part in said for part in ("trusted_hooks", OPERATORS, folder))
+    said = refused(in_folder(folder, "/usr/bin/nvidia-cdi-hook"), drop_update_ldcache=True)
+    assert ("drop_update_ldcache" in said, "trusted_hooks" in said) == (True, False)
+    assert "20260520" in refused(in_folder(folder, "/usr/bin/nvidia-cdi-hook"), hooks_run=False)
+    assert refused(in_folder(folder, "/usr/bin/nvidia-cdi-hook")) is None
+
+
+@pytest.mark.parametrize("folder", [DEB, FEDORA, ARM, "/lib64", "/usr/lib"])
+def test_a_folder_where_some_loader_looks_by_itself_is_not_refused(folder):
+    assert refused(in_folder(folder)) is None
+
+
+def test_a_folder_in_the_containers_own_search_path_is_not_refused():
+    spec = in_folder("/usr/local/nvidia/lib64")
+    spec["process"]["env"].append("LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64")
+    assert refused(spec) is None
+
+
+def test_a_library_that_cannot_be_given_its_name_is_refused():
+    spec = by(OPERATORS, cdi([library(f"{DEB}/libcuda.so.570")]))
+    assert "trusted_hooks" in refused(spec)
+    spec = by(OPERATORS, cdi([], f"libcuda.so.570.124.06::{DEB}/libcuda.so.1"))
+    assert "trusted_hooks" in refused(spec)
+
+
+def test_a_directory_that_is_mounted_whole_needs_a_way_that_is_left():
+    spec = by(OPERATORS, cdi([library("/usr/local/nvidia", "/home/kubernetes/bin/nvidia")]))
+    spec["hooks"]["createContainer"][1]["args"][-1] = "/usr/local/nvidia/lib64"
+    assert "/usr/local/nvidia/lib64" in refused(spec)
+    spec["process"]["env"].append("LD_LIBRARY_PATH=/usr/local/nvidia/lib64")
+    assert refused(spec) is None
+
+
+def test_what_nothing_was_taken_from_is_nobodys_business():
+    """A device plugin's: the libraries' directory alone, and no hook."""
+    spec = cdi(
+        [
+            library("/usr/local/nvidia", "/home/kubernetes/bin/nvidia"),
+            library("/opt/x/libcuda.so.570.1", "/y"),
+        ]
+    )
+    del spec["hooks"]["createContainer"]
+    assert refused(spec) is None
+    assert added(spec, hooks_run=True) == {}
+
+
+def test_what_has_no_libcuda_needs_none():
+    assert refused(by(OPERATORS, cdi([library("/opt/x/libnvidia-ml.so.570.124.06")]))) is None
