@@ -33,8 +33,12 @@ def _data(host: dict) -> dict:
         "gvisor_sha512": _LAB["mirror"]["gvisor_releases"][_RELEASE],
         "toolkit_repository_url": _LAB["mirror"]["toolkit_repository_url"],
         "toolkit_key": _LAB["mirror"]["toolkit_key"],
-        # A container has no kernel driver that runsc could ask; a virtual machine has one.
-        **({"driver_version": host["driver_version"]} if host["machine"] == "container" else {}),
+        # A container has no kernel driver that runsc could ask. A virtual machine has, and may be emulated.
+        **(
+            {"driver_version": host["driver_version"]}
+            if host["machine"] == "container"
+            else {"verify_timeout": 240}
+        ),
     }
 
 

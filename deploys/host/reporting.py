@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import sqlite3
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -15,13 +16,21 @@ from typing import TYPE_CHECKING
 from pyinfra import state
 from pyinfra.api.state import StateStage
 
+from deploys.host import history
+from deploys.model import junit
 from deploys.model.checks import HostResult
+from deploys.model.comparison import differences
+from deploys.model.page import page
 from deploys.model.report import WIDTH, document, overview, table
 from deploys.model.settings import ReportForm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date
 
+    from deploys.model.comparison import Difference
+
+_CHANGES_SHOWN = 12
 _NEVER_REACHED = "it failed before, or the run ended; see the messages above"
 
 
@@ -36,12 +45,14 @@ class Report:
         self._started = datetime.now(UTC)
         self._directories: set[Path] = set()
         self._form = ReportForm.SHORT
+        self._since: date | None = None
         self._results: dict[str, HostResult] = {}
         atexit.register(self._close)
 
-    def write_to(self, directory: Path, form: ReportForm) -> None:
-        """Have the report written to a directory and shown; hosts may name different ones, and full wins."""
+    def write_to(self, directory: Path, form: ReportForm, since: date | None) -> None:
+        """Have the report written to a directory, shown, and compared; hosts may name different ones."""
         self._directories.add(directory)
+        self._since = since or self._since
         if form is ReportForm.FULL:
             self._form = form
 
@@ -54,26 +65,62 @@ class Report:
             return  # a dry run: nothing was verified, so there is nothing to tell
         hosts = [host.name for host in state.inventory if state.is_host_in_limit(host)]
         results = [self._results.get(name) or HostResult(name, why=_NEVER_REACHED) for name in hosts]
-        text = json.dumps(document(results, self._started, datetime.now(UTC)), indent=2) + "\n"
-        show(
-            results,
-            self._form,
-            [store(directory, self._started, text) for directory in sorted(self._directories)],
-        )
+        finished = datetime.now(UTC)
+        lines = [
+            line
+            for directory in sorted(self._directories)
+            for line in store(directory, results, self._started, finished, self._since)
+        ]
+        show(results, self._form, lines)
 
 
-def store(directory: Path, started: datetime, text: str) -> str:
-    """Write a report to a directory, under its own name and as the latest; where it is, or why it is not."""
+def store(
+    directory: Path,
+    results: Sequence[HostResult],
+    started: datetime,
+    finished: datetime,
+    since: date | None = None,
+) -> list[str]:
+    """Write a report to a directory, under its own name and as the latest.
+
+    Returns:
+        What changed since an earlier run, and where the report is, or why it is not there.
+    """
     path = directory / f"verify-{started:%Y%m%dT%H%M%SZ}.json"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _replace(path, text)
-        _replace(directory / "latest.json", text)
+        changed, notice = _compared(directory, results, started, finished, since)
+        texts = {
+            ".json": json.dumps(document(results, started, finished), indent=2) + "\n",
+            ".xml": junit.document(results, started),
+            ".html": page(results, changed, started, finished),
+        }
+        for suffix, text in texts.items():
+            _replace(path.with_suffix(suffix), text)
+            _replace(directory / f"latest{suffix}", text)
     except OSError as fault:
-        return (
+        return [
             f"No report in {directory}: {fault.strerror}. Set report_dir to a directory that can be written."
-        )
-    return f"Report: {path}"
+        ]
+    more = len(changed) - _CHANGES_SHOWN
+    said = [f"CHANGED: {difference}" for difference in changed[:_CHANGES_SHOWN]]
+    said += [f"and {more} changes more: see the report"] if more > 0 else []
+    return [*said, *notice, f"Report: {path} (also as .html and .xml)"]
+
+
+def _compared(
+    directory: Path,
+    results: Sequence[HostResult],
+    started: datetime,
+    finished: datetime,
+    since: date | None,
+) -> tuple[tuple[Difference, ...], list[str]]:
+    try:
+        before = history.append(directory, results, started, finished, since)
+    except (sqlite3.Error, ValueError) as fault:
+        file = directory / history.NAME
+        return (), [f"Not compared with earlier runs: {file}: {fault}. Move it away, and a new one is begun."]
+    return differences(before, results), []
 
 
 def _replace(path: Path, text: str) -> None:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.facts import get_fact
+from typing_extensions import override
 
-from deploys.host.remote_program import ProgramAnswer, stdin_for
+from deploys.host.remote_program import ProgramAnswer, shell_line, stdin_for
 from deploys.host.reporting import report
 from deploys.model import paths
 from deploys.model.checks import HostResult, State
 from deploys.model.judgement import Answer, judge
 from deploys.model.report import remedies, sentence, summary
-from deploys.model.verification import SECONDS_ALL, task, verification
+from deploys.model.verification import seconds_for_all, task, verification
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -29,8 +30,11 @@ class ContainerRuns(ProgramAnswer):
     """What the containers of a verification printed; read by `Answer`."""
 
     program = "container_runs"
-    # Beyond the containers' own time: it removes what it has started.
-    seconds = SECONDS_ALL + 60
+
+    @override
+    def command(self, seconds: int) -> str:  # type: ignore[override] # a fact's command takes what it is asked with
+        """Run it for so many seconds, and some more: it removes what it has started."""
+        return shell_line(self.program, seconds + 60)
 
 
 def _result(run: HostRun) -> HostResult:
@@ -43,7 +47,10 @@ def _result(run: HostRun) -> HostResult:
         state,
         host,
         ContainerRuns,
-        kwargs={"_stdin": stdin_for(ContainerRuns.program, task(what), lock=paths.LOCK)},
+        kwargs={
+            "seconds": seconds_for_all(what),
+            "_stdin": stdin_for(ContainerRuns.program, task(what), lock=paths.LOCK),
+        },
         apply_failed_hosts=False,
     )
     return judge(host.name, what, Answer.read(found))

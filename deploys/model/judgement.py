@@ -19,7 +19,7 @@ from deploys.model.causes import told_once
 from deploys.model.checks import Check, HostResult, Severity, State, Subject
 from deploys.model.diagnosis import diagnose
 from deploys.model.drivers import unsupported
-from deploys.model.verification import SECONDS_EACH, STAND_IN_MARK
+from deploys.model.verification import STAND_IN_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,7 +211,7 @@ def _not_run(outcome: Outcome) -> _Verdict | None:
 def _not_ended(outcome: Outcome, printed: Printed, errors: str) -> _Verdict | None:
     found = diagnose(errors)
     if outcome.timed_out:
-        late = f"stopped after {SECONDS_EACH} s without an end"
+        late = f"stopped after {outcome.seconds:.0f} s without an end"
         return _Verdict(State.FAILED, late, found.remedy, found.cause or late)
     if outcome.code == 0 and printed.complete:
         return None
@@ -388,7 +388,7 @@ def _no_answer(outcome: Outcome | None, statuses: Sequence[int] = (0,)) -> _Verd
         return _Verdict(State.UNKNOWN, _NOTHING_TOLD)
     if outcome.code in statuses:
         return None
-    late = f"no answer within {SECONDS_EACH} s" if outcome.timed_out else None
+    late = f"no answer within {outcome.seconds:.0f} s" if outcome.timed_out else None
     reason = late or outcome.not_run or outcome.err.strip() or f"exit status {outcome.code}"
     found = diagnose(reason)
     return _Verdict(State.UNKNOWN, reason, found.remedy, found.cause or reason)

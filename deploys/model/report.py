@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploys.model.checks import State, Subject
@@ -24,7 +24,7 @@ _LINES = 12
 _NAMES = 8
 
 _STYLES = {State.PASSED: "green", State.FAILED: "bold red", State.UNKNOWN: "yellow", State.SKIPPED: "dim"}
-_SUBJECTS = {
+SUBJECTS = {
     Subject.HOST: "the host",
     Subject.CONTROL: "without gVisor",
     Subject.DOCKER: "docker run",
@@ -61,7 +61,7 @@ def summary(result: HostResult) -> str:
 
 def sentence(check: Check) -> str:
     """One line about a check that did not pass."""
-    return f"{_SUBJECTS[check.subject]}, {check.asked}: {check.state}: {check.why}"
+    return f"{SUBJECTS[check.subject]}, {check.asked}: {check.state}: {check.why}"
 
 
 def remedies(result: HostResult) -> list[str]:
@@ -73,9 +73,7 @@ def overview(results: Sequence[HostResult]) -> list[str]:
     """A run on one screen: a line for each host, or for each that did not pass, and every cause once."""
     lines = [
         f"NOT REAL ({_named(hosts)}): {sentence}"
-        for sentence, hosts in _grouped(
-            (line, result.host) for result in results for line in result.stand_ins
-        )
+        for sentence, hosts in grouped((line, result.host) for result in results for line in result.stand_ins)
     ]
     open_ones = [result for result in results if result.verdict is not State.PASSED]
     if len(results) <= _LINES:
@@ -85,25 +83,51 @@ def overview(results: Sequence[HostResult]) -> list[str]:
         unsaid = len(open_ones) - _LINES
         lines += [f"and {_many(unsaid, 'host')} more that did not pass"] if unsaid > 0 else []
         lines.append(f"{len(results) - len(open_ones)} of {_many(len(results), 'host')} passed")
-    told = ((_cause(check), result.host) for result in results for check in result.checks if _is_root(check))
-    causes = _grouped(told)
-    steps = {_cause(check): check.next for result in results for check in result.checks if _is_root(check)}
-    for cause, hosts in causes[:_LINES]:
-        lines += ["", f"{_many(len(hosts), 'host')}: {cause}", f"    {_named(hosts)}"]
-        lines += [f"    -> {steps[cause]}"] if steps[cause] else []
+    causes = open_causes(results)
+    for cause in causes[:_LINES]:
+        lines += ["", f"{_many(len(cause.hosts), 'host')}: {cause.text}", f"    {_named(cause.hosts)}"]
+        lines += [f"    -> {cause.next}"] if cause.next else []
     unsaid = len(causes) - _LINES
     return lines + ([f"and {_many(unsaid, 'cause')} more: see the report"] if unsaid > 0 else [])
 
 
-def _is_root(check: Check) -> bool:
-    return check.state in (State.FAILED, State.UNKNOWN)
+@dataclass(frozen=True)
+class Cause:
+    """What is wrong, and where.
+
+    Attributes:
+        text: what.
+        next: what to do about it; may be empty.
+        state: `failed`, or `unknown` where it could not be told.
+        hosts: the names of those that have it.
+    """
+
+    text: str
+    next: str
+    state: State
+    hosts: tuple[str, ...]
 
 
-def _cause(check: Check) -> str:
-    return check.cause or check.why
+def open_causes(results: Sequence[HostResult]) -> list[Cause]:
+    """Every cause over a fleet once, that of most hosts first."""
+    told: dict[str, list[tuple[HostResult, Check]]] = {}
+    for result in results:
+        for check in result.checks:
+            if check.state in (State.FAILED, State.UNKNOWN):
+                told.setdefault(check.cause or check.why, []).append((result, check))
+    causes = [
+        Cause(
+            text,
+            next((check.next for _, check in found if check.next), ""),
+            State.FAILED if any(check.state is State.FAILED for _, check in found) else State.UNKNOWN,
+            tuple(dict.fromkeys(result.host for result, _ in found)),
+        )
+        for text, found in told.items()
+    ]
+    return sorted(causes, key=lambda cause: -len(cause.hosts))
 
 
-def _grouped(told: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+def grouped(told: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     """(what, the hosts it is told of), what is told of most hosts first."""
     groups: dict[str, dict[str, None]] = {}
     for what, host in told:
@@ -142,10 +166,10 @@ def _host_table(result: HostResult) -> RenderableType:
     rows.add_column("what it shows", overflow="fold")
     for check in result.checks:
         rows.add_row(
-            _SUBJECTS[check.subject],
+            SUBJECTS[check.subject],
             check.asked,
             Text(check.state, style=_STYLES[check.state]),
-            Text(_shown(check)),
+            Text(shown(check)),
         )
     versions = result.versions
     title = (
@@ -158,8 +182,8 @@ def _host_table(result: HostResult) -> RenderableType:
     )
 
 
-def _shown(check: Check) -> str:
-    """The last column."""
+def shown(check: Check) -> str:
+    """What a check shows, or why it does not."""
     if check.state is not State.PASSED:
         return check.why
     return _sight(check.seen) if isinstance(check.seen, Sight) else check.seen or ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -206,6 +207,13 @@ class Settings(BaseModel):
         description="an image that is on the host or that it can pull, with sh, ls, cat and dmesg; "
         "left out, a small one is made of the host's own programs",
     )
+    verify_timeout: int = Field(
+        title="How long one container of the verification may take.",
+        default=40,
+        ge=5,
+        le=600,
+        description="seconds, from 5 to 600; more than the default for hosts that are slow, as emulated ones",
+    )
     report_dir: Path = Field(
         title="Where the verification's reports are written.",
         default=Path("reports"),
@@ -215,6 +223,11 @@ class Settings(BaseModel):
         title="What a verification shows at its end.",
         default=ReportForm.SHORT,
         description="short: a line for each host and every cause once; full: also each check of each host",
+    )
+    since: date | None = Field(
+        title="With which earlier verification a run is compared.",
+        default=None,
+        description="a day, as in 2026-11-20: the last run before it; left out, the last run",
     )
 
     @field_validator("runtime_name")

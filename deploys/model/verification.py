@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from deploys.model.settings import Settings
     from deploys.model.snapshot import Gpu, HostSnapshot
 
-SECONDS_EACH = 40
-SECONDS_ALL = 300
+# A whole verification may take as long as so many containers: most take a tenth of their limit.
+_CONTAINERS = 8
 
 IMAGES = "nvproxy-fleet/verify"
 STAND_IN_MARK = "/etc/nvproxy-lab"
@@ -85,6 +85,11 @@ def verification(settings: Settings, snapshot: HostSnapshot) -> Verification:
     return Verification(settings, snapshot, runs, skipped)
 
 
+def seconds_for_all(what: Verification) -> int:
+    """How long all containers of a host may take together."""
+    return _CONTAINERS * what.settings.verify_timeout
+
+
 def task(what: Verification) -> dict[str, Any]:
     """The task for `host/remote/container_runs.py`.
 
@@ -106,8 +111,8 @@ def task(what: Verification) -> dict[str, Any]:
         "script": sight.SCRIPT,
         "end_line": sight.END_LINE,
         "shim": paths.SHIM,
-        "seconds_each": SECONDS_EACH,
-        "seconds_all": SECONDS_ALL,
+        "seconds_each": what.settings.verify_timeout,
+        "seconds_all": seconds_for_all(what),
         "marks": [STAND_IN_MARK],
         "commands": {
             "engine": ["docker", "info", "--format", "{{json .Runtimes}}"],

@@ -16,5 +16,5 @@ if TYPE_CHECKING:
 @deploy("Verify")
 def verify(run: HostRun) -> None:
     """Prove that the host does what it is for. The report is opened first: it tells of every host."""
-    report().write_to(run.settings.report_dir, run.settings.report)
+    report().write_to(run.settings.report_dir, run.settings.report, run.settings.since)
     verified(name="Run GPU containers and compare what they see with what they asked for", run=run)

@@ -58,6 +58,8 @@ BAD = {
     "drop_update_ldcache": ["maybe", 2, None, []],
     "kernel_modules": ["nvidia", [7], [None], None],
     "verify_image": [7, [], {}],
+    "verify_timeout": [0, 4, 601, "long", None, []],
+    "since": ["yesterday", "2026-13-01", []],
     "report_dir": [7, [], None],
     "report": ["all", "SHORT", 7, None],
     "toolkit_key": [7, [], None],

@@ -8,14 +8,17 @@ import re
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploys.host import reporting
+from deploys.host import history, reporting
+from deploys.model import comparison
 from tests.unit.verification import lab_hosts
+from tests.unit.verification.lab_hosts import judged
 from tests.unit.verification.test_judgement import sound
 
 ROOT = Path(__file__).parents[3]
@@ -94,6 +97,7 @@ def test_a_good_run_changes_nothing_and_ends_with_a_line_for_the_host(tmp_path):
     assert re.search(r"^@fake/a: 13 passed$", run.screen, re.MULTILINE)
     assert run.verdicts == {"a": "passed"}
     (dated,) = (tmp_path / "reports").glob("verify-*.json")
+    assert {path.suffix for path in (tmp_path / "reports").glob("latest.*")} == {".json", ".xml", ".html"}
     assert json.loads(dated.read_text(encoding="utf-8")) == run.report
     assert f"Report: {dated.relative_to(tmp_path)}" in run.screen
 
@@ -167,16 +171,49 @@ def test_a_directory_that_cannot_be_written_is_said_and_the_table_is_shown(tmp_p
     assert "Traceback" not in run.screen
 
 
+def test_what_is_other_than_in_an_earlier_run_is_said(tmp_path):
+    Run(tmp_path, {"a": dict(GOOD), "b": dict(GOOD)}, "-y")
+    run = Run(tmp_path, {"a": dict(GOOD), "b": dict(BAD)}, "-y")
+    assert "CHANGED: @fake/b: docker.all was passed, is failed" in run.screen
+    assert "CHANGED: @fake/a" not in run.screen
+    assert "CHANGED" not in Run(tmp_path, {"a": dict(GOOD), "b": dict(BAD)}, "-y").screen
+
+
+STARTED = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
 def test_a_report_takes_the_place_of_the_latest_in_one_step(tmp_path, monkeypatch):
-    started = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-    assert reporting.store(tmp_path, started, "first").endswith("verify-20261123T120000Z.json")
+    first = reporting.store(tmp_path, [judged("csv_2_gpus")], STARTED, STARTED)
+    assert "verify-20261123T120000Z.json" in first[-1]
     latest = tmp_path / "latest.json"
-    assert latest.read_text() == "first"
+    whole = latest.read_text()
+    names = sorted(path.name for path in tmp_path.iterdir())
 
     def fails(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(reporting.os, "fsync", fails)
-    assert "No space left on device" in reporting.store(tmp_path, started, "second")
-    assert latest.read_text() == "first"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest.json", "verify-20261123T120000Z.json"]
+    (said,) = reporting.store(tmp_path, [], STARTED + timedelta(hours=1), STARTED)
+    assert "No space left on device" in said
+    assert latest.read_text() == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_a_history_that_is_another_file_is_said_and_the_report_is_written(tmp_path):
+    (tmp_path / "history.sqlite").write_text("not a database, and long enough to be looked at " * 20)
+    lines = reporting.store(tmp_path, [judged("csv_2_gpus")], STARTED, STARTED)
+    assert "history.sqlite: file is not a database" in lines[0]
+    assert (tmp_path / "latest.html").is_file()
+
+
+def test_a_run_is_compared_with_the_last_before_a_day_or_with_the_last_that_had_the_host(tmp_path):
+    days = [STARTED + timedelta(days=n) for n in range(4)]
+    sound_one, broken = judged("csv_2_gpus", sound("csv_2_gpus")), judged("auto_8_gpus_docker_stopped")
+    history.append(tmp_path, [sound_one], days[0], days[0])
+    history.append(tmp_path, [broken], days[1], days[1])
+    history.append(tmp_path, [replace(broken, host="other")], days[2], days[2])
+    last = history.append(tmp_path, [], days[3], days[3])
+    assert last["gpu-x"] == comparison.states(broken)
+    assert set(last) == {"gpu-x", "other"}
+    earlier = history.append(tmp_path, [], days[3], days[3], since=days[1].date())
+    assert earlier == {"gpu-x": comparison.states(sound_one)}

@@ -1,0 +1,114 @@
+"""The results of a run as one HTML page: no script, and nothing that is fetched from anywhere. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import jinja2
+
+from deploys.model.checks import State, Subject
+from deploys.model.rendering import TEMPLATES
+from deploys.model.report import SUBJECTS, grouped, open_causes, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from deploys.model.checks import Check, HostResult
+    from deploys.model.comparison import Difference
+
+_ENVIRONMENT = jinja2.Environment(
+    undefined=jinja2.StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+_ENVIRONMENT.filters["anchor"] = lambda name: (
+    "host-"
+    + "".join(letter if letter.isascii() and letter.isalnum() else f"-{ord(letter):x}-" for letter in name)
+)
+_PAGE = _ENVIRONMENT.from_string((TEMPLATES / "report.html.j2").read_text(encoding="utf-8"))
+
+# The worst first: what a cell of several checks shows.
+_WORST = (State.FAILED, State.UNKNOWN, State.PASSED, State.SKIPPED)
+
+
+@dataclass(frozen=True)
+class _Column:
+    subject: Subject
+    title: str
+
+
+@dataclass(frozen=True)
+class _Cell:
+    state: State | str
+    text: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    id: str
+    asked: str
+    state: State
+    was: str
+    shown: str
+    next: str
+    output: str
+
+
+@dataclass(frozen=True)
+class _Host:
+    name: str
+    verdict: State
+    about: str
+    why: str
+    cells: tuple[_Cell, ...]
+    checks: tuple[_Row, ...]
+
+
+def page(
+    results: Sequence[HostResult],
+    differences: Sequence[Difference],
+    started: datetime,
+    finished: datetime,
+) -> str:
+    """The page."""
+    was = {(one.host, one.check): one.before or "not there" for one in differences}
+    return _PAGE.render(
+        started=started.isoformat(sep=" ", timespec="seconds"),
+        finished=finished.isoformat(sep=" ", timespec="seconds"),
+        passed=sum(result.verdict is State.PASSED for result in results),
+        subjects=[_Column(subject, title) for subject, title in SUBJECTS.items()],
+        stand_ins=grouped((line, result.host) for result in results for line in result.stand_ins),
+        causes=open_causes(results),
+        differences=[str(difference) for difference in differences],
+        hosts=[_host(result, was) for result in results],
+    )
+
+
+def _host(result: HostResult, was: Mapping[tuple[str, str], str]) -> _Host:
+    about = ", ".join(f"{name} {value}" for name, value in result.versions.items())
+    rows = tuple(
+        _Row(
+            check.id,
+            check.asked,
+            check.state,
+            was.get((result.host, check.id), ""),
+            shown(check),
+            check.next,
+            check.output,
+        )
+        for check in result.checks
+    )
+    return _Host(result.host, result.verdict, about, result.why, tuple(_cells(result)), rows)
+
+
+def _cells(result: HostResult) -> list[_Cell]:
+    cells = []
+    for subject in SUBJECTS:
+        checks: list[Check] = [check for check in result.checks if check.subject is subject]
+        if not checks:
+            cells.append(_Cell("", "-"))
+            continue
+        worst = next(state for state in _WORST if any(check.state is state for check in checks))
+        count = sum(check.state is worst for check in checks)
+        cells.append(_Cell(worst, f"{count} {worst}" if count < len(checks) else f"{worst}"))
+    return cells
