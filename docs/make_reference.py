@@ -23,6 +23,9 @@ before any host is touched; an unknown name stops the run. Made by `make docs`.
 |---|---|---|---|
 """
 
+_TABLES_BEGIN = "<!-- made by `make docs` from nvproxy_wrapper/judge/rules/asked.py -->"
+_TABLES_END = "<!-- end -->"
+
 
 def settings_page() -> str:
     """`docs/settings.md`."""
@@ -39,6 +42,14 @@ def settings_page() -> str:
     return _SETTINGS_HEAD + "\n".join(rows) + "\n"
 
 
+def gpu_modes_page() -> str:
+    """`docs/gpu-modes.md`: written by hand, but for its tables of what may be asked for beside GPUs."""
+    text = (DOCS / "gpu-modes.md").read_text(encoding="utf-8")
+    before, _, rest = text.partition(_TABLES_BEGIN)
+    _, _, after = rest.partition(_TABLES_END)
+    return f"{before}{_TABLES_BEGIN}\n{catalogue.asked_tables()}{_TABLES_END}{after}"
+
+
 def plain(value: object) -> str:
     """A default as one would write it in an inventory."""
     if isinstance(value, tuple):
@@ -46,7 +57,7 @@ def plain(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-PAGES = {"settings.md": settings_page, "wrapper.md": catalogue.markdown}
+PAGES = {"gpu-modes.md": gpu_modes_page, "settings.md": settings_page, "wrapper.md": catalogue.markdown}
 
 
 def main() -> None:

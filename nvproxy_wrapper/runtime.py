@@ -8,7 +8,10 @@ a spec that lists devices already has to be safe whichever way it is started; `r
 the container does not exist yet (runsc/cmd/restore.go, 20260905).
 
 Nothing is written to the streams of a container that starts, but for a decision log that cannot be written:
-an engine throws the runtime's log away after success, so there nobody would ever read it.
+an engine throws the runtime's log away after success, so there nobody would ever read it. What was asked for
+and is not given stands in that log nevertheless, beside runsc's own lines: containerd and dockerd keep it in
+the bundle as `log.json` while the container runs, and show its user errors alone (containerd, go-runc,
+getLastRuntimeError). For good it stands in the decision log.
 """
 
 from __future__ import annotations
@@ -86,6 +89,8 @@ def _create(
         if decision.gpu_requested or decision.refusal:
             _log(decision, settings, fault, call, started)
         if not decision.refusal:
+            for warning in decision.warnings:
+                _append(call.log, _log_line("warning", warning.sentence()))
             _become([*runsc, *decision.runsc_flags], arguments)
     except BaseException:
         bundle.put_back()
@@ -186,13 +191,20 @@ def _fault(error: BaseException) -> Refusal:
 
 def _report(level: str, sentence: str, log: str | None) -> None:
     """Say `sentence` on the error stream and in the runtime's log, whose last error Docker shows its user."""
-    text = sentence[:_MAX_SENTENCE].encode("utf-8", "backslashreplace").decode("utf-8")
-    line = {"level": level, "msg": text, "time": decision_log.timestamp()}
-    _append(log, strict_json.dumps(line) + b"\n")
+    _append(log, _log_line(level, sentence))
     try:
-        posix.write(2, printable(text).encode("utf-8") + b"\n")
+        posix.write(2, printable(_bounded(sentence)).encode("utf-8") + b"\n")
     except OSError:
         pass
+
+
+def _log_line(level: str, sentence: str) -> bytes:
+    line = {"level": level, "msg": _bounded(sentence), "time": decision_log.timestamp()}
+    return strict_json.dumps(line) + b"\n"
+
+
+def _bounded(sentence: str) -> str:
+    return sentence[:_MAX_SENTENCE].encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _append(path: str | None, data: bytes) -> None:

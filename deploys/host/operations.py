@@ -14,6 +14,7 @@ from pyinfra.api import FunctionCommand, StringCommand, operation
 from deploys.host.remote_program import JsonCommand, RemoteProgram, printable
 from deploys.model import paths
 from deploys.model.applied import Before, RuntimeProbe
+from deploys.model.capabilities import not_taken
 from deploys.model.changes import FileChange
 from deploys.model.drivers import unsupported
 from deploys.model.managed_files import file_change, wrapper_settings_file
@@ -22,6 +23,7 @@ from deploys.model.preflight import containers_refusal, runtimes_behind_the_shim
 from deploys.model.removal_plan import removal_plan
 from deploys.model.site_plan import applied_after
 from deploys.model.versions import TOOLKIT_PACKAGES
+from nvproxy_wrapper.judge.capabilities import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -127,14 +129,22 @@ def staged(run: HostRun, *, keep: bool = True) -> Commands:
             "key": packages.key,
             "key_path": paths.APT_KEYRING,
         },
-        "gvisor": release and {"release": release.release, "url": release.url, "sha512": release.sha512},
+        "gvisor": release
+        and {
+            "release": release.release,
+            "url": release.url,
+            "sha512": release.sha512,
+            "capabilities": list(run.settings.allowed_capabilities),
+        },
     }
     command = RemoteProgram("stage", task, seconds=1500)
     yield command
     fetched, driver = command.result.get("release"), run.snapshot.driver.version
     refusal = None
     if fetched is not None and driver is not None:
-        refusal = unsupported(run.settings, driver, fetched["drivers"])
+        refusal = unsupported(run.settings, driver, fetched["drivers"]) or not_taken(
+            run.settings, fetched["capabilities"]
+        )
     if refusal is not None or not keep:
         yield StringCommand("rm", "-rf", paths.STAGING_DIR)
     if refusal is not None:
@@ -244,12 +254,18 @@ def runsc_tried(run: HostRun) -> Commands:
             host.noop("runsc was tried, and is the current one")
         return
     runsc = f"{paths.release_directory(run.settings.gvisor_release)}/runsc"
-    command = RunscProbe(f"timeout -k 5 180 {paths.ADMIN_COMMAND} probe {runsc} --format json")
+    asked = [name for name in run.settings.allowed_capabilities if name not in DEFAULT]
+    more = f" --capabilities {','.join(asked)}" if asked else ""
+    command = RunscProbe(f"timeout -k 5 180 {paths.ADMIN_COMMAND} probe {runsc}{more} --format json")
     yield command
     try:
         run.probe = RuntimeProbe.model_validate(command.result)
     except ValueError as error:
         yield _fail([f"'{command}' did not answer as it should: {error}. Run it on the host to see why."])
+        return
+    refusal = not_taken(run.settings, run.probe.capabilities or {})
+    if refusal is not None:
+        yield _fail([refusal])
         return
     change = file_change(run.snapshot, wrapper_settings_file(run.settings, run.probe))
     yield put_files([change] if change is not None else [], links)

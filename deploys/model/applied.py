@@ -11,6 +11,8 @@ from deploys.model import daemon_json, paths
 from deploys.model.versions import DriverVersion
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from deploys.model.snapshot import HostSnapshot
 
 
@@ -37,6 +39,13 @@ class RuntimeProbe(_Record):
     flags: tuple[str, ...]
     supported_drivers: tuple[Driver, ...]
     version: str | None
+    # Not in the records of runs that did not ask: it has to be tried again then.
+    capabilities: dict[str, bool] | None = None
+
+    def answers_for(self, capabilities: Collection[str]) -> bool:
+        """Whether it was asked about each of these; one that has no flag for them need not be."""
+        known = self.capabilities
+        return known is not None and (not known or known.keys() >= set(capabilities))
 
 
 class AppliedRelease(_Record):

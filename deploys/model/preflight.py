@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from deploys.model import daemon_json, paths
 from deploys.model.applied import Applied, Before
+from deploys.model.capabilities import not_taken, not_there
 from deploys.model.drivers import unsupported
 from deploys.model.managed_files import daemon_json_file
 from deploys.model.plan import Refusal
@@ -14,6 +15,7 @@ from deploys.model.toolkit_config import rules_of_its_own, runtimes_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from deploys.model.applied import RuntimeProbe
     from deploys.model.settings import Settings
     from deploys.model.snapshot import HostSnapshot
 
@@ -38,6 +40,7 @@ def refusals(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
         _before(snapshot),
         _containers(snapshot),
         _driver(settings, snapshot),
+        _capabilities(settings, snapshot),
     )
     return tuple(refusal for refusal in found if refusal is not None)
 
@@ -225,8 +228,22 @@ def _driver(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
             f"the kernel's NVIDIA driver is {version}, but the host's ldconfig knows no libcuda.so.{version}",
             "Install the driver's user-space packages of the same version, and run again.",
         )
-    applied = Applied.read(snapshot).gvisor
-    known = applied.probe if applied is not None and applied.release == settings.gvisor_release else None
+    known = _tried(settings, snapshot)
     if known is None:
-        return None  # the release has to be fetched to be asked; staging does that, and changes nothing
+        return None
     return unsupported(settings, version, known.supported_drivers)
+
+
+def _capabilities(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
+    known = _tried(settings, snapshot)
+    answers = None if known is None else known.capabilities
+    return not_taken(settings, answers or {}) or not_there(settings, snapshot.driver)
+
+
+def _tried(settings: Settings, snapshot: HostSnapshot) -> RuntimeProbe | None:
+    """What is known of the release that these settings want.
+
+    None where it has to be fetched to be asked: staging does that, and changes nothing.
+    """
+    applied = Applied.read(snapshot).gvisor
+    return applied.probe if applied is not None and applied.release == settings.gvisor_release else None

@@ -21,6 +21,7 @@ from pydantic import (
 
 from deploys.model import paths
 from deploys.model.versions import AUTO_FLOOR, GVISOR_RELEASE, TOOLKIT_FLOOR, DriverVersion, ToolkitVersion
+from nvproxy_wrapper.judge.capabilities import DEFAULT
 from nvproxy_wrapper.judge.refused_flags import first_refused
 
 TOOLKIT_KEY = Path(__file__).parents[2] / "templates" / "keys" / "nvidia-container-toolkit.asc"
@@ -51,18 +52,6 @@ class Architecture(StrEnum):
     AARCH64 = "aarch64"
 
 
-class Capability(StrEnum):
-    """Driver capabilities that nvproxy knows (gVisor 20260817, pkg/sentry/devices/nvproxy/nvconf)."""
-
-    COMPUTE = "compute"
-    UTILITY = "utility"
-    GRAPHICS = "graphics"
-    VIDEO = "video"
-    FABRIC_IMEX_MGMT = "fabric-imex-mgmt"
-    PROFILING = "profiling"
-    RDMA = "rdma"
-
-
 def _text(value: Any) -> Any:
     """`pyinfra --data gvisor_release=20260905` arrives as a number, since pyinfra reads --data as JSON.
 
@@ -78,6 +67,7 @@ Text = Annotated[str, BeforeValidator(_text)]
 # Without a user and password: it stands in files and messages that everybody on the host may read.
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/[^\s]*)?$")]
 Module = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Capability = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 AbsolutePath = Annotated[str, Field(pattern=r"^/[^\x00\n]*$")]
 Sha512 = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 Command = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -147,9 +137,12 @@ class Settings(BaseModel):
         "(--nvproxy-driver-version); only for hosts whose driver cannot be asked",
     )
     allowed_capabilities: tuple[Capability, ...] = Field(
-        title="What of the driver a container may use (--nvproxy-allowed-driver-capabilities).",
-        default=(Capability.UTILITY, Capability.COMPUTE),
-        description=f"a list out of {', '.join(Capability)}",
+        title=(
+            "What of the driver a container may use (--nvproxy-allowed-driver-capabilities); runsc is asked "
+            "whether it takes each."
+        ),
+        default=DEFAULT,
+        description="a list of driver capabilities by name, as utility, compute, graphics or video; not all",
     )
     trusted_hooks: tuple[AbsolutePath, ...] = Field(
         title=(
@@ -250,6 +243,13 @@ class Settings(BaseModel):
     def _toolkit_is_safe(cls, value: str) -> str:
         if ToolkitVersion.parse(value) < TOOLKIT_FLOOR:
             raise ValueError("older versions let containers out (CVE-2025-23266, CVE-2025-23267)")
+        return value
+
+    @field_validator("allowed_capabilities")
+    @classmethod
+    def _capabilities_are_named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "all" in value:
+            raise ValueError("what all means differs from release to release; name each")
         return value
 
     @field_validator("driver_version")

@@ -39,6 +39,8 @@ def site_plan(settings: Settings, snapshot: HostSnapshot, sources: Sources) -> P
     applied = Applied.read(snapshot)
     release = _release(settings, snapshot, applied)
     probe = applied.gvisor.probe if applied.gvisor is not None and release is None else None
+    if probe is not None and not probe.answers_for(settings.allowed_capabilities):
+        probe = None
     desired = {file.path: file for file in desired_files(settings, snapshot, sources, probe)}
     changes = {path: file_change(snapshot, file) for path, file in desired.items()}
     daemon_json = changes.pop(paths.DAEMON_JSON)

@@ -49,13 +49,15 @@ class DeviceNode(_Part):
 class Driver(_Part):
     """The loaded kernel driver and the user-space files of the same version.
 
-    `links` are the names by which programs load the libraries, as in `libcuda.so.1`.
+    `links` are the names by which programs load the libraries, as in `libcuda.so.1`; `capabilities` what lies
+    in its directory of that name, null where there is none.
     """
 
     version: str | None
     libraries: tuple[str, ...]
     links: tuple[str, ...]
     programs: tuple[str, ...]
+    capabilities: tuple[str, ...] | None
 
 
 class Engine(_Part):

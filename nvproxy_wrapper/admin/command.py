@@ -192,6 +192,7 @@ def _as_json(decision: Decision) -> str:
             "devices": decision.devices,
             "gpus": decision.gpus,
             "actions": [action.as_json() for action in decision.actions],
+            "warnings": [warning.as_json() for warning in decision.warnings],
             "refusal": decision.refusal.as_json() if decision.refusal else None,
         },
         indent=2,
@@ -223,8 +224,8 @@ def _text_lines(decision: Decision) -> list[str]:
     if decision.refusal:
         refusal = decision.refusal
         lines += ["", f"It must not start ({refusal.rule}):", f"  {refusal.message}.", f"  {refusal.remedy}"]
-        return lines
-    lines += [_what_it_gets(decision), ""]
+        return lines + _what_is_not_given(decision)
+    lines += [_what_it_gets(decision), *_what_is_not_given(decision), ""]
     if not decision.actions:
         lines.append("Nothing is changed." if not decision.changed else "The spec is written anew.")
     else:
@@ -235,6 +236,13 @@ def _text_lines(decision: Decision) -> list[str]:
     if decision.runsc_flags:
         lines += ["", f"runsc is called with {' '.join(decision.runsc_flags)}."]
     return lines
+
+
+def _what_is_not_given(decision: Decision) -> list[str]:
+    if not decision.warnings:
+        return []
+    told = [f"  - {warning.rule}: {warning.text()}. {warning.remedy}" for warning in decision.warnings]
+    return ["", "What is asked for and not given:", *told]
 
 
 def _what_is_asked(decision: Decision) -> str:

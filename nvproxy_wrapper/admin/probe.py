@@ -15,11 +15,13 @@ import shutil
 import subprocess
 import tempfile
 
+from nvproxy_wrapper.judge.capabilities import ALLOW_FLAG
 from nvproxy_wrapper.judge.host_view import PROGRAM_PATH
+from nvproxy_wrapper.judge.rules.asked import CAPABILITIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
 TIMEOUT_SECONDS = 30
@@ -42,14 +44,23 @@ class Probe:
         hooks_run: whether it runs createContainer hooks; None where that could not be tried.
         why_not_told: why `hooks_run` is None, or None.
         flags: names of its global flags, without dashes.
+        capabilities: driver capabilities by name, and whether it takes them as allowed; empty where it has no
+            flag for it.
         supported_drivers: driver versions, as `nvproxy list-supported-drivers` prints them.
         side_binaries: file names in `gvisor-bin` beside the real file (releases from 20260721 on).
     """
 
-    def __init__(self, runsc: str) -> None:
+    def __init__(self, runsc: str, capabilities: Iterable[str] = ()) -> None:
+        """Try it.
+
+        Args:
+            runsc: its path.
+            capabilities: names to ask it about, besides the known ones.
+        """
         self.runsc = runsc
         self.version = _version(_output(runsc, "--version"))
         self.flags = re.findall(r"^  -(\S+)", _output(runsc, "flags"), re.MULTILINE)
+        self.capabilities = _capabilities(runsc, self.flags, dict.fromkeys([*CAPABILITIES, *capabilities]))
         self.supported_drivers = _output(runsc, "nvproxy", "list-supported-drivers").split()
         self.side_binaries = _side_binaries(runsc)
         self.hooks_run, self.why_not_told = _try_hook(runsc, self.flags)
@@ -60,12 +71,14 @@ class Probe:
 
     def as_text(self) -> str:
         """The same for people."""
+        taken = [name for name, is_taken in self.capabilities.items() if is_taken]
         hooks = {True: "runs them", False: "does not run them", None: f"cannot tell: {self.why_not_told}"}
         return "\n".join(
             [
                 f"runsc:                  {self.runsc}",
                 f"version:                {self.version}",
                 f"createContainer hooks:  {hooks[self.hooks_run]}",
+                f"driver capabilities:    {' '.join(taken) or 'cannot be chosen'}",
                 f"supported drivers:      {' '.join(self.supported_drivers) or 'none'}",
                 f"side binaries:          {' '.join(self.side_binaries) or 'none'}",
                 f"flags:                  {len(self.flags)}, of nvproxy: "
@@ -75,15 +88,25 @@ class Probe:
 
 
 def main(argv: Sequence[str]) -> int:
-    """`probe RUNSC [--format text|json]`: 0, 1 for no usable runsc, 2 where hooks could not be tried."""
+    """`probe RUNSC [--capabilities NAME,…] [--format text|json]`.
+
+    Returns:
+        0; 1 for no usable runsc, 2 where hooks could not be tried.
+    """
     parser = argparse.ArgumentParser(
         prog="nvproxy-wrapper probe", description="Find out what a runsc can do."
     )
     parser.add_argument("runsc", metavar="RUNSC")
+    parser.add_argument(
+        "--capabilities",
+        metavar="NAME,…",
+        default="",
+        help="driver capabilities to ask it about, besides those that are known",
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text")
     options = parser.parse_args(argv)
     try:
-        probe = Probe(options.runsc)
+        probe = Probe(options.runsc, filter(None, options.capabilities.split(",")))
     except ProbeError as error:
         parser.exit(1, f"nvproxy-wrapper: {error}\n")
     print(json.dumps(probe.as_json(), indent=2) if options.format == "json" else probe.as_text())
@@ -137,6 +160,14 @@ def _version(output: str) -> str:
     if not found:
         raise ProbeError(f"`--version` says {output[:100]!r}, which is not what a runsc says.")
     return found.group(1)
+
+
+def _capabilities(runsc: str, flags: Sequence[str], names: Iterable[str]) -> dict[str, bool]:
+    # The flag's value is checked before the subcommand is run (runsc/config/config.go, validate), and `flags`
+    # does nothing but print.
+    if ALLOW_FLAG not in flags:
+        return {}
+    return {name: _call(runsc, f"--{ALLOW_FLAG}={name}", "flags").status == 0 for name in names}
 
 
 def _side_binaries(runsc: str) -> list[str]:

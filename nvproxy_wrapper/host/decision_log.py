@@ -39,6 +39,7 @@ def append(path: str, decision: Decision, container: str, started: float) -> str
         "asked": _asked(decision.requested),
         "given": None if decision.opens is None else decision.opens[:_MAX_ITEMS],
         "rules": _distinct([action.rule for action in decision.actions]),
+        "warnings": [warning.as_json() for warning in decision.warnings],
         "refused": None if decision.refusal is None else decision.refusal.rule,
         "ms": round((time.monotonic() - started) * 1000),
         "pid": posix.getpid(),

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from nvproxy_wrapper.judge.refused_flags import REFUSED, REFUSED_ANNOTATIONS
+from nvproxy_wrapper.judge.rules.asked import CAPABILITIES, FEATURES
 from nvproxy_wrapper.judge.settings import DEFAULTS, SETTINGS_PATH, allowed_values
 
 
@@ -279,7 +280,7 @@ RULES = (
     Rule(
         "legacy.capabilities",
         "NVIDIA_DRIVER_CAPABILITIES is clipped to `allowed_capabilities`; `all` becomes that list."
-        " Refused where nothing is left.",
+        " asked.capabilities says what is lost, and refuses where that is too much.",
         "runsc fails on a capability that it is not told to allow, late and unclear; left empty, the"
         " variable means its default.",
         "20240930 and later",
@@ -322,6 +323,29 @@ RULES = (
         "google/gvisor#13620, #13621; containerd, pkg/cri/annotations; CRI-O, pkg/annotations",
     ),
     Rule(
+        "asked.capabilities",
+        "A capability that NVIDIA_DRIVER_CAPABILITIES asks for and `allowed_capabilities` has not is said."
+        " Refused where nothing is left of what was asked for, or `utility` alone and what it"
+        " lives by is gone (docs/gpu-modes.md). `all` is whatever is allowed. Where the variable is not set"
+        " or empty, NVIDIA's `utility,compute` is meant, and one of the two is enough.",
+        "Where devices are listed runsc does not read the variable: the sandbox has what the host allows, and"
+        " NVENC or Vulkan fail in it without a word. In legacy mode runsc ends where more is asked for.",
+        "all",
+        "gVisor, runsc/specutils/nvidia.go, NVProxyDriverCapsFromEnv, runsc/boot/vfs.go,"
+        " nvproxyRegisterDevices; toolkit, internal/config/image/capabilities.go",
+    ),
+    Rule(
+        "asked.features",
+        "A feature beside GPUs that gVisor does not serve is refused or said; docs/gpu-modes.md has the"
+        " reason for each. Refused are nodes of such a feature without a GPU, as NVSwitches alone.",
+        "The toolkit lists the nodes, gVisor binds none of them, and devices.dead removes them: it would be"
+        " lost in silence.",
+        "all",
+        "gVisor, runsc/cmd/sandboxsetup/gofer_mount.go, ShouldExposeNvidiaDevice; toolkit,"
+        " internal/modifier/cdi.go; NVIDIA/k8s-device-plugin, api/config/v1/imex.go,"
+        " cmd/mps-control-daemon/mps/daemon.go",
+    ),
+    Rule(
         "spec.class",
         "Refused: a part of a GPU spec that cannot be repaired, hooks or GPU nodes of NVIDIA's without"
         " /dev/nvidiactl. A hook that runs nvidia-container-cli or NVIDIA's hook by way of another program is"
@@ -343,7 +367,8 @@ RULES = (
     Rule(
         "settings",
         "Refused: a GPU container, where the settings file has an unknown key, a wrong value, a flag that"
-        " undoes the wrapper, or may be written by others.",
+        " undoes the wrapper, or may be written by others; where `allowed_capabilities` has a name that is"
+        " not in `runsc_capabilities`, or fabric-imex-mgmt and proc_driver has no such capability.",
         "Nothing is known then of this host's runsc. Plain containers go on.",
         "all",
         "the settings below",
@@ -381,6 +406,7 @@ refused; none where the settings themselves cannot be read, as they say where th
 | `asked` | `"all"`, `"none"`, the ids as they were written, or null: nothing names any |
 | `given` | the device nodes of NVIDIA's that can be opened in it; null: only nvidia-container-cli knows |
 | `rules` | the rules that changed something |
+| `warnings` | what was asked for and is not given: `rule`, `asked`, `not_given`, `why` and `remedy` of each |
 | `refused` | the rule that refused it, or null |
 | `ms` | how long the decision took, in milliseconds |
 | `pid` | of the process that became runsc |"""
@@ -390,6 +416,23 @@ _FLAGS = """\
 What undoes the wrapper may stand neither in `runsc_args`, of these settings or of the inventory, nor, where
 `allow_user_annotations` is set, in an annotation `dev.gvisor.flag.NAME`: there it is removed. *But* are the
 values that change nothing. The flags that an engine gives are root's own and not looked at."""
+
+
+def asked_tables() -> str:
+    """What may be asked for beside GPUs, and what becomes of it: the part of docs/gpu-modes.md on that."""
+    lines = ["| asked for | by | what gVisor lacks | what is lost | answer |", "|---|---|---|---|---|"]
+    for feature in FEATURES:
+        cells = (feature.name, feature.asked_by, feature.why, feature.lost, feature.answer)
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        "| capability | what fails without it | alone, or beside `utility` alone |",
+        "|---|---|---|",
+    ]
+    for name, capability in CAPABILITIES.items():
+        answer = "refused; beside `utility` a warning" if capability.is_beside else "refused"
+        lines.append(f"| `{name}` | {capability.fails} | {answer} |")
+    return "\n".join(lines) + "\n"
 
 
 def markdown() -> str:

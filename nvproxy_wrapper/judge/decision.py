@@ -1,4 +1,4 @@
-"""What the wrapper's parts hand each other: actions, a refusal, the whole decision about one spec.
+"""What the wrapper's parts hand each other: actions, notices, a refusal, the whole decision about one spec.
 
 Plain classes, not dataclasses: `import dataclasses` costs more than the whole rewrite (it pulls in `re` and
 `inspect`).
@@ -62,6 +62,39 @@ class Action:
         return {"rule": self.rule, "target": self.target, "what": self.what, "why": self.why}
 
 
+class Notice:
+    """A warning: something that was asked for and is not given, to a container that starts all the same.
+
+    Attributes:
+        rule: id of the rule that says it.
+        asked: what was asked for, and where; without the power to steer a terminal.
+        not_given: half a sentence: what does not work.
+        why: half a sentence.
+        remedy: what to do about it.
+    """
+
+    __slots__ = ("asked", "not_given", "remedy", "rule", "why")
+
+    def __init__(self, rule: str, asked: str, not_given: str, why: str, remedy: str) -> None:
+        self.rule = rule
+        self.asked = asked
+        self.not_given = not_given
+        self.why = why
+        self.remedy = remedy
+
+    def sentence(self) -> str:
+        """What the runtime's log gets."""
+        return f"nvproxy-wrapper: asked for and not given: {self.text()} ({self.rule}). {self.remedy}"
+
+    def text(self) -> str:
+        """What was asked for, and what becomes of it."""
+        return f"{self.asked}: {self.not_given}; {self.why}"
+
+    def as_json(self) -> dict[str, str]:
+        """The object under `warnings`, in the decision log and in `explain --format json`."""
+        return {name: getattr(self, name) for name in ("rule", "asked", "not_given", "why", "remedy")}
+
+
 class Decision:
     """The answer about one spec.
 
@@ -75,6 +108,7 @@ class Decision:
             nvidia-container-cli knows.
         gpus: minors among `opens`, ascending; None as there.
         actions: what the rules did, in the order in which they did it.
+        warnings: what was asked for and is not given, each once.
         refusal: set where the container must not start; then `spec` is the one that was given.
         spec: the rewritten spec. The object that was given is never changed.
         changed: whether `spec` differs from what was given; when false, the bundle's bytes stay as they are.
@@ -94,6 +128,7 @@ class Decision:
         "runsc_flags",
         "spec",
         "spec_class",
+        "warnings",
     )
 
     def __init__(  # noqa: PLR0913 - a record
@@ -107,6 +142,7 @@ class Decision:
         opens: list[str] | None,
         gpus: list[int] | None,
         actions: list[Action],
+        warnings: list[Notice],
         refusal: Refusal | None,
         spec: dict[str, Any],
         changed: bool,
@@ -120,6 +156,7 @@ class Decision:
         self.opens = opens
         self.gpus = gpus
         self.actions = actions
+        self.warnings = warnings
         self.refusal = refusal
         self.spec = spec
         self.changed = changed

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from nvproxy_wrapper.judge.decision import Notice
     from nvproxy_wrapper.judge.host_view import HostView
     from nvproxy_wrapper.judge.nvidia_hooks import NvidiaHook
     from nvproxy_wrapper.judge.settings import Settings
@@ -26,6 +27,7 @@ class Draft(Parts):
         host: what may be looked up.
         facts: what the spec was before any rule.
         actions: what the rules did.
+        warnings: what was asked for and is not given.
         runsc_flags: what runsc is given.
         dropped_hooks: the hooks that were dropped, each with the reason.
         trusted_hooks: the NVIDIA hooks that passed `hooks.allow`, whether or not they stay.
@@ -42,6 +44,7 @@ class Draft(Parts):
         "runsc_flags",
         "settings",
         "trusted_hooks",
+        "warnings",
     )
 
     def __init__(
@@ -53,6 +56,7 @@ class Draft(Parts):
         self.engine_has_no_pods = engine_has_no_pods
         self.facts = Facts(self, settings)
         self.actions: list[Action] = []
+        self.warnings: list[Notice] = []
         self.runsc_flags: list[str] = []
         self.trusted_hooks: list[NvidiaHook] = []
         self.dropped_devices: list[dict[str, Any]] = []

@@ -91,6 +91,10 @@ class HostView:
         """The SONAME in the ELF header of a library on the host; None: it has none, or is not looked at."""
         return None
 
+    def has_driver_capability(self, name: str) -> bool | None:  # noqa: ARG002
+        """Whether the driver has a capability file of this name, as fabric-imex-mgmt; None: cannot tell."""
+        return None
+
     def has_program(self, name: str) -> bool | None:  # noqa: ARG002
         """Whether a program is in `PROGRAM_PATH`; None where that is not looked at."""
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nvproxy_wrapper.judge import gpus
+from nvproxy_wrapper.judge import capabilities, features, gpus
 from nvproxy_wrapper.judge.annotations import NVPROXY, is_in_pod, is_pod_sandbox
 from nvproxy_wrapper.judge.decision import Decision, Refusal
 from nvproxy_wrapper.judge.device_nodes import CONTROL, PREFIX, UVM, gpus_in, is_served
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nvproxy_wrapper.judge.classify import Facts
+    from nvproxy_wrapper.judge.decision import Notice
     from nvproxy_wrapper.judge.host_view import HostView
     from nvproxy_wrapper.judge.settings import Settings, SettingsError
 
@@ -47,7 +48,7 @@ def decide(
         else:
             _rewrite_plain_container(draft)
     except Refusal as refusal:
-        return _refused(spec, draft.facts, refusal)
+        return _refused(spec, draft.facts, refusal, draft.warnings)
     made = draft.put_back(spec)
     opens = _opens(draft)
     return Decision(
@@ -59,6 +60,7 @@ def decide(
         opens=opens,
         gpus=None if opens is None else sorted(gpus_in(opens)),
         actions=draft.actions,
+        warnings=draft.warnings,
         refusal=None,
         spec=made,
         changed=made != spec,
@@ -68,10 +70,10 @@ def decide(
 
 def not_understood(spec: dict[str, Any], refusal: Refusal) -> Decision:
     """The decision about a spec that could not be read at all: of no class that can be told, and refused."""
-    return _refused(spec, None, refusal)
+    return _refused(spec, None, refusal, [])
 
 
-def _refused(spec: dict[str, Any], facts: Facts | None, refusal: Refusal) -> Decision:
+def _refused(spec: dict[str, Any], facts: Facts | None, refusal: Refusal, warnings: list[Notice]) -> Decision:
     unread = ["The spec could not be read far enough to tell its class"]
     return Decision(
         spec_class=facts.spec_class if facts else "mixed",
@@ -82,6 +84,7 @@ def _refused(spec: dict[str, Any], facts: Facts | None, refusal: Refusal) -> Dec
         opens=[],
         gpus=[],
         actions=[],
+        warnings=warnings,
         refusal=refusal,
         spec=spec,
         changed=False,
@@ -127,8 +130,22 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
             f"a GPU is asked for, and the settings cannot be used: {str(settings_fault).rstrip('.')}",
             "Put the settings file right, or run the deployment of this host again, which writes it.",
         )
+    for name, why in capabilities.unusable(draft.settings, draft.host).items():
+        raise Refusal(
+            "settings",
+            f"a GPU is asked for, and allowed_capabilities has {name}, which {why}: runsc would start no"
+            " container with a GPU",
+            f"Take {name} out of allowed_capabilities in the inventory, and run the deployment of this host"
+            " again.",
+            host_prep_may_help=name in draft.settings.runsc_capabilities,
+        )
+    asks_for_more = features.may_be_asked(draft, draft.settings)
+    if asks_for_more:
+        from nvproxy_wrapper.judge.rules import asked  # noqa: PLC0415 - as above
     if facts.problem:
         devices.refuse_integrated(draft)
+        if asks_for_more:
+            asked.check_alone(draft)
         devices.check_control(draft)
         raise Refusal(
             "spec.class",
@@ -138,6 +155,8 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
     devices.check(draft)
     devices.refuse_mig(draft)
     mounts.refuse_nodes(draft)
+    if asks_for_more:
+        asked.check(draft)
     if facts.spec_class == "legacy":
         from nvproxy_wrapper.judge.rules import legacy  # noqa: PLC0415 - see above
 

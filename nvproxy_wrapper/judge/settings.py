@@ -14,9 +14,6 @@ SETTINGS_PATH = "/etc/nvproxy-wrapper/settings.json"
 TOOLKIT_MODES = ("auto", "legacy", "csv", "cdi", "jit-cdi")
 """The modes of nvidia-container-runtime (nvidia-container-toolkit 1.20.0, internal/modifier/factory.go)."""
 
-DRIVER_CAPABILITIES = ("compute", "utility", "graphics", "video", "fabric-imex-mgmt", "profiling", "rdma")
-"""What --nvproxy-allowed-driver-capabilities takes (gVisor, pkg/sentry/devices/nvproxy/nvconf), but `all`."""
-
 
 class SettingsError(ValueError):
     """The settings cannot be used; the sentence says which key, its value, where, what is allowed."""
@@ -30,11 +27,12 @@ class Settings:
         runsc_args: arguments put before the caller's own.
         hooks_run: whether this runsc runs createContainer hooks.
         runsc_flags: names of the flags that this runsc knows, without dashes.
+        runsc_capabilities: names that this runsc takes in --nvproxy-allowed-driver-capabilities.
         toolkit_mode: `mode` of NVIDIA's config.toml; decides only where a spec fits two classes.
         toolkit_version: version of the NVIDIA Container Toolkit, or "".
         trusted_hooks: absolute paths of the programs that may stay as hooks.
         trusted_ldconfig: absolute paths of the programs that a trusted update-ldcache may run.
-        allowed_capabilities: what a legacy container may have of NVIDIA_DRIVER_CAPABILITIES.
+        allowed_capabilities: what a container may have of NVIDIA_DRIVER_CAPABILITIES.
         host_prep: commands, each a list of arguments, that load modules and make nodes.
         allow_user_annotations: whether annotations that change the sandbox are left to users.
         drop_update_ldcache: whether the update-ldcache hook is dropped (hosts whose /proc is masked).
@@ -52,6 +50,7 @@ class Settings:
         "proc_driver",
         "runsc",
         "runsc_args",
+        "runsc_capabilities",
         "runsc_flags",
         "toolkit_mode",
         "toolkit_version",
@@ -63,6 +62,7 @@ class Settings:
     runsc_args: list[str]
     hooks_run: bool
     runsc_flags: list[str]
+    runsc_capabilities: list[str]
     toolkit_mode: str
     toolkit_version: str
     trusted_hooks: list[str]
@@ -137,6 +137,15 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, str) and value != "" and not value.startswith("-") and "=" not in value
 
 
+def _is_capability(value: object) -> bool:
+    # `all` is no name of one, and what it means is another thing under another runsc.
+    return (
+        isinstance(value, str)
+        and value not in ("", "all")
+        and not value.strip("abcdefghijklmnopqrstuvwxyz0123456789-")
+    )
+
+
 def _is_command(value: object) -> bool:
     return (
         isinstance(value, list) and bool(value) and is_absolute_path(value[0]) and all(map(_is_text, value))
@@ -146,20 +155,19 @@ def _is_command(value: object) -> bool:
 _PATH = (is_absolute_path, "an absolute path without . and ..")
 _PATHS = (_is_list_of(is_absolute_path), "a list of absolute paths without . and ..")
 _BOOL = (_is_bool, "true or false")
+_CAPABILITIES = (_is_list_of(_is_capability), "a list of driver capabilities by name, as video; not all")
 
 _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "runsc": _PATH,
     "runsc_args": (_is_list_of(_is_text), "a list of strings, none of them a flag that is refused (below)"),
     "hooks_run": _BOOL,
     "runsc_flags": (_is_list_of(_is_flag), "a list of flag names without dashes"),
+    "runsc_capabilities": _CAPABILITIES,
     "toolkit_mode": (TOOLKIT_MODES.__contains__, f"one of {', '.join(TOOLKIT_MODES)}"),
     "toolkit_version": (_is_text, "a string"),
     "trusted_hooks": _PATHS,
     "trusted_ldconfig": _PATHS,
-    "allowed_capabilities": (
-        _is_list_of(DRIVER_CAPABILITIES.__contains__),
-        f"a list of {', '.join(DRIVER_CAPABILITIES)}",
-    ),
+    "allowed_capabilities": _CAPABILITIES,
     "host_prep": (
         _is_list_of(_is_command),
         "a list of commands, each a list of strings that begins with an absolute path",
@@ -179,6 +187,16 @@ _DEFAULT_VALUES: dict[str, Any] = {
         "nvproxy-allowed-driver-capabilities",
         "nvproxy-docker",
         "nvproxy-driver-version",
+    ],
+    "runsc_capabilities": [
+        "compute",
+        "utility",
+        "graphics",
+        "video",
+        "ngx",
+        "fabric-imex-mgmt",
+        "profiling",
+        "rdma",
     ],
     "toolkit_mode": "auto",
     "toolkit_version": "",

@@ -38,6 +38,7 @@ PROBE = RuntimeProbe(
     flags=("nvproxy", "nvproxy-driver-version", "root"),
     supported_drivers=("550.90.12", DRIVER, "580.65.06"),
     version="release-20260905.0",
+    capabilities={"compute": True, "utility": True, "video": True, "display": False},
 )
 RELEASE_TREE = hashlib.sha256(b"the release as it was unpacked").hexdigest()
 _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
@@ -60,6 +61,7 @@ BLANK: dict[str, Any] = {
         "libraries": [f"{_LIBRARIES}/libcuda.so.{DRIVER}", f"{_LIBRARIES}/libnvidia-ml.so.{DRIVER}"],
         "links": [f"{_LIBRARIES}/libcuda.so.1", f"{_LIBRARIES}/libnvidia-ml.so.1"],
         "programs": ["/usr/bin/nvidia-smi"],
+        "capabilities": ["mig"],
     },
     "gpus": [
         {

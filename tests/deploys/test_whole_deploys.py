@@ -59,6 +59,7 @@ def lab_host() -> dict[str, Any]:
 
 LAB_HOST = lab_host()
 VERIFIED = verified()
+STAGED = {"capabilities": {"compute": True, "utility": True}, "directory": "/staged"}
 CONVERGED = converged(SETTINGS, snapshot(LAB_HOST), SOURCES).model_dump(mode="json")
 
 
@@ -66,7 +67,7 @@ def answers(record: Mapping[str, Any], **others: object) -> dict[str, object]:
     """What a host answers to each program, where nothing goes wrong."""
     return {
         "snapshot_probe": dict(record),
-        "stage": {"release": {"drivers": list(PROBE.supported_drivers), "directory": "/staged"}},
+        "stage": {"release": {**STAGED, "drivers": list(PROBE.supported_drivers)}},
         "install_release": {"tree": RELEASE_TREE},
         "nvproxy-wrapper probe": {**PROBE.model_dump(mode="json"), "why_not_told": None},
         "containers_of_runtime": {"containers": []},
@@ -129,7 +130,10 @@ def pyinfra(
 
 
 OWN_DAEMON_JSON = '{"debug": true}'
-UNSUPPORTED = {"release": {"drivers": ["550.90.12"], "directory": "/staged"}}
+UNSUPPORTED = {"release": {**STAGED, "drivers": ["550.90.12"]}}
+UNTAKEN = {
+    "release": {**STAGED, "drivers": list(PROBE.supported_drivers), "capabilities": {"compute": False}}
+}
 SITE_HOSTS = {
     "blank": answers(LAB_HOST),
     "converged": answers(CONVERGED),
@@ -139,8 +143,13 @@ SITE_HOSTS = {
     "odd": answers(changed(LAB_HOST, "os", "systemd", value=[1])),
     "no-mirror": answers(LAB_HOST, stage={"error": "gVisor 20260905: the server answered 404. Set …"}),
     "old-runsc": answers(LAB_HOST, stage=UNSUPPORTED),
+    "takes-less": answers(LAB_HOST, stage=UNTAKEN),
     "apt-broken": answers(LAB_HOST, install_packages={"error": "installing failed: E: dpkg. Repair it."}),
     "probe-odd": answers(LAB_HOST, **{"nvproxy-wrapper probe": {"hooks_run": "perhaps"}}),
+    "probe-takes-less": answers(
+        LAB_HOST,
+        **{"nvproxy-wrapper probe": {**PROBE.model_dump(mode="json"), "capabilities": {"compute": False}}},
+    ),
     "probe-dead": answers(LAB_HOST, **{"nvproxy-wrapper probe": {"exit": 124, "said": "Killed"}}),
     "used-meanwhile": answers(
         changed(LAB_HOST, "engine", "runtimes", value={"nvidia": paths.SHIM}),
@@ -221,6 +230,7 @@ def test_the_tasks_name_what_was_planned(site):
         "release": RELEASE,
         "url": f"https://storage.googleapis.com/gvisor/releases/release/{RELEASE}/x86_64/gvisor.tar.bz2",
         "sha512": SETTINGS_DATA["gvisor_sha512"]["x86_64"],
+        "capabilities": ["utility", "compute"],
     }
     assert tasks["install_release"]["directory"] == f"{paths.GVISOR_DIR}/{RELEASE}"
     assert tasks["docker_engine"]["runtime_path"] == paths.SHIM
@@ -235,6 +245,8 @@ STOPPED = {
     "odd": (1, "the probe's answer has [1] at os.systemd"),
     "no-mirror": (2, "gVisor 20260905: the server answered 404"),
     "old-runsc": (3, f"the NVIDIA driver {DRIVER} is not among the 1 that gVisor 20260905 supports"),
+    "takes-less": (3, "allowed_capabilities has compute, which the runsc of gVisor 20260905 does not take"),
+    "probe-takes-less": (10, "allowed_capabilities has compute, which the runsc of gVisor 20260905 does not"),
     "apt-broken": (6, "installing failed: E: dpkg. Repair it."),
     "probe-odd": (10, "did not answer as it should"),
     "probe-dead": (10, "Killed"),
@@ -248,7 +260,7 @@ def test_a_host_that_fails_stops_there_with_its_sentence(site, host):
     count, sentence = STOPPED[host]
     programs = site.programs(host)
     assert len(programs) == count
-    if host == "old-runsc":
+    if host in {"old-runsc", "takes-less"}:
         assert programs.pop() == f"rm -rf {paths.STAGING_DIR}"
     if host == "used-meanwhile":
         assert programs.pop() == "containers_of_runtime"

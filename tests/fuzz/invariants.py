@@ -72,6 +72,7 @@ def check(spec: dict[str, Any], host: Host, given_settings: dict[str, Any], *, i
     assert _text(spec) == before, "the spec that was given was changed"
     assert decision.spec_class in CLASSES
     assert {action.rule for action in decision.actions} <= RULES
+    check_asked(spec, decision, given_settings)
     if decision.refusal:
         assert made is spec
         assert decision.refusal.rule in RULES
@@ -398,6 +399,37 @@ def check_environment(spec, made, decision, given_settings):
     else:
         assert asked == (["NVIDIA_VISIBLE_DEVICES=void"] if part(spec, "process") else [])
         assert capabilities == [e for e in given if e.startswith(ours[1])]
+
+
+FEATURE_WORDS = ("NVIDIA_GDS", "NVIDIA_GDRCOPY", "NVIDIA_MOFED", "NVIDIA_NVSWITCH")
+FEATURE_NODES = ("/dev/nvidia-fs", "/dev/nvidia-nvswitch", "/dev/nvidia-caps-imex-channels/", "/dev/gdrdrv")
+
+
+def check_asked(spec, decision, given_settings):
+    """Every capability that is asked for and not allowed, and every feature, is named where it is said.
+
+    Another rule may have refused before; then that is what is said.
+    """
+    assert len({(warning.rule, warning.asked) for warning in decision.warnings}) == len(decision.warnings)
+    said = "".join(warning.sentence() for warning in decision.warnings)
+    if decision.refusal and not decision.refusal.rule.startswith("asked."):
+        return
+    if not decision.gpu_requested:
+        assert not said
+        return
+    said += decision.refusal.sentence() if decision.refusal else ""
+    given = dict(e.partition("=")[::2] for e in part(spec, "process", "env"))
+    if not (decision.refusal and decision.refusal.rule == "asked.features"):
+        allowed = given_settings.get("allowed_capabilities", DEFAULT_CAPABILITIES)
+        asked = {word.strip() for word in given.get("NVIDIA_DRIVER_CAPABILITIES", "").split(",")}
+        assert all(word in said for word in asked - {"", "all", *allowed} if word.isprintable())
+        assert allowed or decision.refusal
+    if not decision.refusal:
+        assert all(name in said for name in FEATURE_WORDS if given.get(name) == "enabled")
+        channels = {word.strip() for word in given.get("NVIDIA_IMEX_CHANNELS", "").split(",")}
+        assert "NVIDIA_IMEX_CHANNELS" in said or channels <= {"", "void", "none"}
+        nodes = {device["path"] for device in part(spec, "linux", "devices")}
+        assert all(path in said for path in nodes if path.startswith(FEATURE_NODES))
 
 
 def check_annotations(spec, made, decision, given_settings, gpus):

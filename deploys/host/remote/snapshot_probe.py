@@ -112,7 +112,16 @@ def driver(proc_driver: str) -> dict[str, Any]:
         "libraries": libraries,
         "links": links,
         "programs": [path for path in PROGRAMS if os.path.isfile(path)],
+        "capabilities": names_in(proc_driver + "/capabilities"),
     }
+
+
+def names_in(directory: str) -> list[str] | None:
+    """What lies in a directory; None where there is none."""
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        return None
 
 
 def is_64_bit(path: str) -> bool:

@@ -3,7 +3,7 @@
 Everything that can fail for a reason outside of the host fails here.
 
 Task: `{"staging": path, "toolkit": {...} | null, "gvisor": {...} | null}`.
-Answer: `{"release": {"drivers": [version], "directory": path} | null}`.
+Answer: `{"release": {"drivers": [version], "capabilities": {name: bool}, "directory": path} | null}`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from deploys.host.remote.prelude import Fault, run
 
 APT_PARTS = "/etc/apt/sources.list.d"
 DRIVER_VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
+CAPABILITIES_FLAG = "nvproxy-allowed-driver-capabilities"
 DOWNLOAD_LIMIT = 1 << 30
 DOWNLOAD_SECONDS = 60  # without a byte, not in all
 MODE_PROGRAM = 0o755
@@ -73,7 +74,7 @@ def unpack(archive: str, directory: str) -> None:
 
 
 def stage_gvisor(staging: str, task: dict[str, Any]) -> dict[str, Any]:
-    """Download a release, check it against the pinned hash, unpack it, ask its runsc for its drivers."""
+    """Download a release, check it against the pinned hash, unpack it, ask its runsc what it serves."""
     archive = os.path.join(staging, "gvisor.tar.bz2")
     directory = os.path.join(staging, "gvisor")
     try:
@@ -108,7 +109,19 @@ def stage_gvisor(staging: str, task: dict[str, Any]) -> dict[str, Any]:
             f"gVisor {task['release']}: 'runsc nvproxy list-supported-drivers' printed {drivers[:200]!r}, "
             "which is no list of versions. Set gvisor_release to another one."
         )
-    return {"drivers": drivers.split(), "directory": directory}
+    return {
+        "drivers": drivers.split(),
+        "capabilities": capabilities(runsc, task["capabilities"]),
+        "directory": directory,
+    }
+
+
+def capabilities(runsc: str, names: list[str]) -> dict[str, bool]:
+    """Whether a runsc takes each of these as allowed; nothing of one that has no flag to be told them by."""
+    _, out, err = run([runsc, "flags"])
+    if f" -{CAPABILITIES_FLAG}" not in out + err:
+        return {}
+    return {name: run([runsc, f"--{CAPABILITIES_FLAG}={name}", "flags"])[0] == 0 for name in names}
 
 
 def stage_toolkit(staging: str, task: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nvproxy_wrapper.judge import capabilities
 from nvproxy_wrapper.judge.annotations import CRI, GVISOR, NVPROXY
 from nvproxy_wrapper.judge.refused_flags import why_annotation_refused
 
@@ -47,12 +48,11 @@ def _drop_refused(draft: Draft) -> None:
 def enable_nvproxy(draft: Draft, rule: str, why: str) -> None:
     """`annotation.nvproxy` and `pod.sandbox`: the annotation for later calls, the flag for this one."""
     draft.runsc_flags.append("--nvproxy")
-    allowed = draft.settings.allowed_capabilities
-    if (
-        set(allowed) != {"utility", "compute"}
-        and "nvproxy-allowed-driver-capabilities" in draft.settings.runsc_flags
-    ):
-        draft.runsc_flags.append(f"--nvproxy-allowed-driver-capabilities={','.join(allowed)}")
+    # A GPU container is refused where one of them cannot be used; a pod without one has to start.
+    unusable = capabilities.unusable(draft.settings, draft.host)
+    allowed = [name for name in draft.settings.allowed_capabilities if name not in unusable]
+    if set(allowed) != set(capabilities.DEFAULT) and capabilities.ALLOW_FLAG in draft.settings.runsc_flags:
+        draft.runsc_flags.append(f"--{capabilities.ALLOW_FLAG}={','.join(allowed)}")
     if draft.annotations.get(NVPROXY) != "true":
         draft.annotations[NVPROXY] = "true"
         draft.act(rule, NVPROXY, 'set to "true"', why)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nvproxy_wrapper.judge import gpus
+from nvproxy_wrapper.judge import capabilities, gpus
 from nvproxy_wrapper.judge.decision import Refusal
 from nvproxy_wrapper.judge.device_nodes import PREFIX, gpu_minor, gpus_in, is_served
 from nvproxy_wrapper.judge.environment import VISIBLE_DEVICES, values, with_one
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from nvproxy_wrapper.judge.draft import Draft
 
 RULE = "legacy.listed"
-
-CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
 
 
 def one_value(draft: Draft) -> None:
@@ -29,7 +27,7 @@ def one_value(draft: Draft) -> None:
         raise Refusal(
             "legacy.env", facts.request_conflict, "Ask for the same GPUs in both, or in one of them only."
         )
-    for name in (VISIBLE_DEVICES, CAPABILITIES):
+    for name in (VISIBLE_DEVICES, capabilities.VARIABLE):
         given = values(draft.env, name)
         if not given:
             continue
@@ -95,27 +93,17 @@ def drop_listed(draft: Draft) -> None:
 def clip_capabilities(draft: Draft) -> None:
     """`legacy.capabilities`: runsc fails where more is asked for than it is told to allow.
 
-    Raises:
-        Refusal: nothing of what is asked for is allowed; left empty, it would mean runsc's default.
+    `asked.capabilities` has seen to it that something is left, and says what is not.
     """
-    given = values(draft.env, CAPABILITIES)
-    asked = [part.strip() for part in ",".join(given).split(",") if part.strip()]
-    if not asked:
-        return
+    asked = capabilities.written(draft.env)
     allowed = draft.settings.allowed_capabilities
-    kept = list(allowed) if "all" in asked else [name for name in asked if name in allowed]
+    kept = list(allowed) if capabilities.ALL in asked else [name for name in asked if name in allowed]
     if kept == asked:
         return
-    if not kept:
-        raise Refusal(
-            "legacy.capabilities",
-            f"{CAPABILITIES} asks for {', '.join(asked)}; this host allows {', '.join(allowed) or 'none'}",
-            "Ask for what is allowed, or add to allowed_capabilities in the inventory.",
-        )
-    draft.env = with_one(draft.env, CAPABILITIES, ",".join(kept))
+    draft.env = with_one(draft.env, capabilities.VARIABLE, ",".join(kept))
     draft.act(
         "legacy.capabilities",
-        CAPABILITIES,
+        capabilities.VARIABLE,
         f"{','.join(asked)} -> {','.join(kept)}",
         "more is not allowed here",
     )

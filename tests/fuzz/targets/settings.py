@@ -19,6 +19,7 @@ _WHERE = "/etc/nvproxy-wrapper/settings.json"
 
 _TEXT = {"type": "string", "pattern": r"^[^\0]*$"}
 _PATH = {"type": "string", "pattern": r"^(/(?!\.{1,2}(/|$))[^/\0]+)+$"}
+_CAPABILITY = {"type": "string", "pattern": "^(?!all$)[a-z0-9-]+$"}
 _BOOLEAN = {"type": "boolean"}
 
 
@@ -39,9 +40,8 @@ _is_allowed = fastjsonschema.compile(
             "toolkit_version": _TEXT,
             "trusted_hooks": _list_of(_PATH),
             "trusted_ldconfig": _list_of(_PATH),
-            "allowed_capabilities": _list_of(
-                {"enum": ["compute", "utility", "graphics", "video", "fabric-imex-mgmt", "profiling", "rdma"]}
-            ),
+            "runsc_capabilities": _list_of(_CAPABILITY),
+            "allowed_capabilities": _list_of(_CAPABILITY),
             "host_prep": _list_of(
                 {"type": "array", "minItems": 1, "items": [_PATH], "additionalItems": _TEXT}
             ),
@@ -72,6 +72,7 @@ _VALUES = [
     *("csv", "jit-cdi", "auto", "CSV", "compute", "all", "rdma", True, False, None, 0, 1, 1.5, 2**70, [], {}),
     *(
         ["compute", "utility"],
+        ["x\n"],
         ["all"],
         ["/usr/bin/nvidia-ctk"],
         ["x"],

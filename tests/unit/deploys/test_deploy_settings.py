@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploys.host.inventory import _connector_keys
-from deploys.model.settings import Capability, Settings, SettingsError, ToolkitMode
+from deploys.model.settings import Settings, SettingsError, ToolkitMode
 from deploys.model.versions import TOOLKIT_FLOOR
 from tests.deploys.example_hosts import SETTINGS_DATA, settings
 
@@ -50,7 +50,7 @@ BAD = {
     "runtime_name": ["", "NVIDIA", "-x", "a b", "a/b", 'a"b', "a\nb", None, 7],
     "runsc_args": ["--debug", ["debug"], ["--root", "/x"], ["--x\0"], [7], [""], None, ["--nvproxy-docker"]],
     "driver_version": ["latest", "570", "570.x", "v570.124.06", "570.124.06.1", True, []],
-    "allowed_capabilities": ["all", ["all"], ["compute", "display"], [None], None],
+    "allowed_capabilities": ["all", ["all"], ["compute", "Video"], ["a,b"], [""], [None], None],
     "trusted_hooks": ["/usr/bin/nvidia-ctk", ["nvidia-ctk"], ["./nvidia-ctk"], ["/a\nb"], ["/a\0b"], None],
     "trusted_ldconfig": ["/sbin/ldconfig", ["ldconfig"], ["@/sbin/ldconfig"], None],
     "host_prep": [["/bin/true"], [[]], [["true"]], [["./true"]], [["/bin/true", 7]], None],
@@ -167,8 +167,8 @@ def test_a_bad_value_deep_in_a_setting_is_told_with_its_place():
     assert "setting gvisor_sha512['x86_64'] = 'abc' is not allowed" in refused(
         gvisor_sha512={"x86_64": "abc"}
     )
-    assert "setting allowed_capabilities[1] = 'display' is not allowed" in refused(
-        allowed_capabilities=["compute", "display"]
+    assert "setting allowed_capabilities[1] = 'Video' is not allowed" in refused(
+        allowed_capabilities=["compute", "Video"]
     )
 
 
@@ -179,8 +179,13 @@ def test_the_forced_driver_version_is_a_flag_of_every_call():
     assert settings().runsc_flags == ()
 
 
-def test_a_capability_list_may_name_every_capability():
-    assert settings(allowed_capabilities=list(Capability)).allowed_capabilities == tuple(Capability)
+def test_a_capability_list_may_name_what_a_runsc_to_come_takes():
+    names = ("compute", "fabric-imex-mgmt", "new-1")
+    assert settings(allowed_capabilities=list(names)).allowed_capabilities == names
+
+
+def test_all_is_no_capability_since_it_means_another_thing_under_another_runsc():
+    assert "name each" in refused(allowed_capabilities=["compute", "all"])
 
 
 @pytest.mark.parametrize("key", ["gvisor_url", "toolkit_repository_url"])

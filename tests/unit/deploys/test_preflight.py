@@ -122,6 +122,38 @@ def test_the_drivers_of_another_release_do_not_count():
     assert site_plan(other, drifted(CONVERGED, only), SOURCES).refusals == ()
 
 
+def test_a_capability_that_the_tried_runsc_does_not_take_is_refused():
+    changed = settings(allowed_capabilities=["compute", "display"])
+    made = site_plan(changed, CONVERGED, SOURCES)
+    assert made == Plan(refusals=made.refusals)
+    assert "has display, which the runsc of gVisor 20260905 does not take" in str(made.refusals[0])
+    assert "compute, utility, video" in str(made.refusals[0])
+
+
+def test_a_capability_that_runsc_was_not_asked_about_has_it_tried_again():
+    changed = settings(allowed_capabilities=["compute", "new-1"])
+    made = site_plan(changed, CONVERGED, SOURCES)
+    assert (made.refusals, made.probe_runsc, made.release) == ((), True, None)
+
+
+@pytest.mark.parametrize(("known", "is_tried_again"), [(None, True), ({}, False)])
+def test_a_runsc_without_the_flag_is_not_tried_again_and_one_that_was_never_asked_is(known, is_tried_again):
+    host = drifted(CONVERGED, recorded(paths.APPLIED, "gvisor", "probe", "capabilities", value=known))
+    assert site_plan(SETTINGS, host, SOURCES).probe_runsc == is_tried_again
+
+
+@pytest.mark.parametrize(
+    ("there", "is_refused"), [(["mig"], True), (["fabric-imex-mgmt", "mig"], False), (None, False)]
+)
+def test_a_capability_of_the_driver_has_to_be_there(there, is_refused):
+    host = drifted(BLANK, at("driver", "capabilities", value=there))
+    made = site_plan(settings(allowed_capabilities=["fabric-imex-mgmt"]), host, SOURCES)
+    assert bool(made.refusals) == is_refused
+    assert site_plan(SETTINGS, host, SOURCES).refusals == ()
+    if is_refused:
+        assert "/proc/driver/nvidia/capabilities/fabric-imex-mgmt is not there" in str(made.refusals[0])
+
+
 def test_a_converged_host_with_a_full_disk_is_still_converged():
     full = at("disk_free", paths.STATE_DIR, value=0)
     assert site_plan(SETTINGS, drifted(CONVERGED, full), SOURCES) == NOTHING

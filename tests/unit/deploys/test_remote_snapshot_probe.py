@@ -78,6 +78,13 @@ def test_the_version_is_that_of_the_loaded_module(programs, proc_driver, kind):
 def test_a_host_without_a_driver_has_no_version_and_no_libraries(tmp_path):
     found = snapshot_probe.driver(str(tmp_path / "nothing"))
     assert (found["version"], found["libraries"], found["links"]) == (None, [], [])
+    assert found["capabilities"] is None
+
+
+def test_the_drivers_capabilities_are_those_that_it_has_files_for(programs, proc_driver):
+    for name in ("mig", "fabric-imex-mgmt"):
+        (proc_driver / "capabilities" / name).mkdir(parents=True)
+    assert snapshot_probe.driver(str(proc_driver))["capabilities"] == ["fabric-imex-mgmt", "mig"]
 
 
 def test_libraries_are_those_of_the_loaded_version_and_of_64_bit(proc_driver, tmp_path, monkeypatch):

@@ -20,7 +20,15 @@ from deploys.host.remote import prelude, stage
 from deploys.model import paths
 from deploys.model.versions import TOOLKIT_PACKAGES
 
-RUNSC = b"#!/bin/sh\n[ \"$*\" = 'nvproxy list-supported-drivers' ] && printf '550.90.12\\n570.124.06\\n'\n"
+# As 20260224: it takes video and no rdma, and checks the flag before it does anything.
+RUNSC = b"""#!/bin/sh
+case "$*" in
+    'nvproxy list-supported-drivers') printf '550.90.12\\n570.124.06\\n' ;;
+    flags|--nvproxy-allowed-driver-capabilities=video' 'flags)
+        echo '  -nvproxy-allowed-driver-capabilities string' >&2 ;;
+    *) exit 128 ;;
+esac
+"""
 SOURCE = paths.APT_SOURCE.rsplit("/", 1)[-1]
 NAME = "/20260905/x86_64/gvisor.tar.bz2"
 
@@ -96,7 +104,12 @@ def staging(tmp_path):
 
 
 def task(staging, mirror, **changes):
-    gvisor = {"release": "20260905", "url": mirror.url, "sha512": hashlib.sha512(mirror.body).hexdigest()}
+    gvisor = {
+        "release": "20260905",
+        "url": mirror.url,
+        "sha512": hashlib.sha512(mirror.body).hexdigest(),
+        "capabilities": ["video", "rdma"],
+    }
     return {"staging": str(staging), "toolkit": None, "gvisor": {**gvisor, **changes}}
 
 
@@ -107,10 +120,14 @@ def fault(staging, mirror, **changes) -> str:
     return error
 
 
-def test_a_release_is_fetched_checked_unpacked_and_asked_for_its_drivers(staging, mirror):
+def test_a_release_is_fetched_checked_unpacked_and_asked_what_it_serves(staging, mirror):
     mirror.body = tarball(("gvisor-bin/", None), ("gvisor-bin/sidecar", b"x"), ("./README", b""))
     assert stage.main(task(staging, mirror)) == {
-        "release": {"drivers": ["550.90.12", "570.124.06"], "directory": str(staging / "gvisor")}
+        "release": {
+            "drivers": ["550.90.12", "570.124.06"],
+            "capabilities": {"video": True, "rdma": False},
+            "directory": str(staging / "gvisor"),
+        }
     }
     assert (staging / "gvisor" / "gvisor-bin" / "sidecar").read_bytes() == b"x"
     assert not (staging / "gvisor.tar.bz2").exists()

@@ -13,6 +13,7 @@ def test_the_wrappers_settings_say_what_the_tried_runsc_does():
     content = json.loads(wrapper_settings(settings(runsc_args=["--debug"], driver_version=DRIVER), PROBE))
     assert content["runsc"] == paths.RUNSC
     assert content["hooks_run"] is True
+    assert content["runsc_capabilities"] == ["compute", "utility", "video"]
     assert content["runsc_args"] == ["--debug", f"--nvproxy-driver-version={DRIVER}"]
     assert content["toolkit_version"] == "1.20.0"
 

@@ -27,7 +27,7 @@ _CHOICES: dict[str, list[Any]] = {
     "allow_user_annotations": [False, True],
     "toolkit_mode": ["auto", "csv", "cdi", "jit-cdi", "legacy"],
     "trusted_hooks": [[], ["/usr/bin/nvidia-ctk"], ["/opt/nvidia-ctk"]],
-    "allowed_capabilities": [[], ["compute"], ["compute", "utility", "video"]],
+    "allowed_capabilities": [["utility"], ["compute"], ["compute", "utility", "video"]],
 }
 _LEFT_OUT = object()
 
@@ -78,6 +78,9 @@ _VALUES = [
         captured_uuid(5),
         "GPU-4d4f434b",
         "GPU-",
+        "enabled",
+        "video",
+        "compute,utility,video",
         "nvidia.com/gpu=0",
         "nvidia.com/gpu=0:1",
         "/var/run/nvidia-container-devices",
@@ -89,6 +92,7 @@ _VALUES = [
 _NAMES = [
     *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "CUDA_VERSION", "NVIDIA_REQUIRE_CUDA"),
     *("NVIDIA_GPU_MEMORY_REQUEST", "NVIDIA_GPU_MEMORY_LIMIT"),
+    *("NVIDIA_GDS", "NVIDIA_NVSWITCH", "NVIDIA_IMEX_CHANNELS", "CUDA_MPS_PIPE_DIRECTORY"),
     *("NVIDIA_CTK_LIBCUDA_DIR", "LD_PRELOAD", "NVIDIA_VISIBLE_DEVICES2", "nvidia_visible_devices"),
 ]
 _PATHS = [
@@ -99,6 +103,8 @@ _PATHS = [
         "/dev/nvidia-uvm-tools",
         "/dev/nvidia-modeset",
         "/dev/nvidia-caps/nvidia-cap1",
+        "/dev/nvidia-caps-imex-channels/channel0",
+        "/dev/nvidia-fs0",
     ),
     *(
         "/dev/dri/card0",

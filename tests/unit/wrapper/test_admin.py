@@ -14,7 +14,7 @@ from tests.driver_tree import CAPTURED_HOST, write_driver_tree
 from tests.specs.captured_specs import FOLDER
 from tests.unit.wrapper.specs import CSV, JIT, PLAIN, captured
 
-KEYS = ["class", "gpu_requested", "requested", "devices", "gpus", "actions", "refusal"]
+KEYS = ["class", "gpu_requested", "requested", "devices", "gpus", "actions", "warnings", "refusal"]
 
 
 def run(*arguments, stdin=b""):
@@ -76,6 +76,20 @@ def test_explain_as_text_tells_class_evidence_request_and_changes(settings):
     assert "asks for the GPUs 1" in text
     assert "GPU minors 1" in text
     assert "devices.scope: /dev/nvidia0: removed" in text
+
+
+def test_explain_says_what_is_asked_for_and_not_given(settings):
+    asking = captured(JIT)
+    asking["process"]["env"] += ["NVIDIA_DRIVER_CAPABILITIES=compute,video", "NVIDIA_GDS=enabled"]
+    given = json.dumps(asking).encode()
+    said = json.loads(run("explain", "--settings", settings(), "--format", "json", "-", stdin=given).stdout)
+    assert [warning["rule"] for warning in said["warnings"]] == ["asked.capabilities", "asked.features"]
+    assert all(list(w) == ["rule", "asked", "not_given", "why", "remedy"] for w in said["warnings"])
+    text = run("explain", "--settings", settings(), "-", stdin=given).stdout.decode()
+    for warning in said["warnings"]:
+        assert all(text.count(warning[part]) == 1 for part in ("asked", "not_given", "why", "remedy"))
+    refused = run("explain", "--settings", settings(proc_driver="/x"), spec(CSV)).stdout.decode()
+    assert "asked for and not given" not in refused
 
 
 def test_explain_says_that_a_plain_container_is_plain():

@@ -57,7 +57,7 @@ def test_more_capabilities_are_allowed_by_the_settings():
 
 
 def test_capabilities_of_which_none_is_allowed_are_refused():
-    assert judge(with_capabilities("graphics,video")).refusal.rule == "legacy.capabilities"
+    assert judge(with_capabilities("graphics,video")).refusal.rule == "asked.capabilities"
 
 
 def test_capabilities_given_twice_are_given_once():

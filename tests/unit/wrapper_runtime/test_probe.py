@@ -9,11 +9,17 @@ from pathlib import Path
 import pytest
 
 from nvproxy_wrapper.admin import probe
+from nvproxy_wrapper.judge.rules.asked import CAPABILITIES
+from nvproxy_wrapper.judge.settings import DEFAULTS
+from tests.lab.cache import Cache
 
 ACTOR = r"""#!/bin/sh
 case "$*" in
     --version) echo "runsc version release-20260905.0"; echo "spec: 1.2.1" ;;
-    flags) printf '  -nvproxy\n    \tenable it\n  -root string\n    \t-x\n  -host-settings value\n' >&2 ;;
+    flags)
+        printf '  -nvproxy\n    \tenable it\n  -root string\n    \t-x\n  -host-settings value\n' >&2
+        @FLAGS@ ;;
+    --nvproxy-allowed-driver-capabilities=*" flags") case "$1" in *=compute|*=new-1) ;; *) exit 128 ;; esac ;;
     "nvproxy list-supported-drivers") echo 550.90.12; echo 570.124.06 ;;
     *" create "*) echo "$*" >>@HOME@/calls; @CREATE@ ;;
     *" delete "*) echo "$*" >>@HOME@/calls ;;
@@ -31,9 +37,10 @@ def temporary(tmp_path, monkeypatch):
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def actor(home: Path, create: str) -> str:
+def actor(home: Path, create: str, flags: str = ":") -> str:
     path = home / "runsc"
-    path.write_text(ACTOR.replace("@HOME@", str(home)).replace("@CREATE@", create))
+    text = ACTOR.replace("@HOME@", str(home)).replace("@CREATE@", create).replace("@FLAGS@", flags)
+    path.write_text(text)
     path.chmod(0o755)
     return str(path)
 
@@ -76,6 +83,40 @@ def test_a_creation_that_hangs_is_cut_off_and_nobody_can_tell(tmp_path, monkeypa
     assert probe.main([actor(tmp_path, "exec sleep 60")]) == 2
     assert "cannot tell" in capsys.readouterr().out
     assert " delete " in (tmp_path / "calls").read_text()
+
+
+CAN_BE_CHOSEN = r"printf '  -nvproxy-allowed-driver-capabilities string\n' >&2"
+
+
+def test_runsc_is_asked_which_capabilities_it_takes(tmp_path, capsys):
+    runsc = actor(tmp_path, ":", CAN_BE_CHOSEN)
+    probe.main([runsc, "--capabilities", "new-1,new-2", "--format", "json"])
+    found = json.loads(capsys.readouterr().out)["capabilities"]
+    assert found.keys() == {*CAPABILITIES, "new-1", "new-2"}
+    assert [name for name, is_taken in found.items() if is_taken] == ["compute", "new-1"]
+
+
+def test_a_runsc_without_the_flag_is_asked_about_none(tmp_path, capsys):
+    probe.main([actor(tmp_path, ":"), "--capabilities", "new-1", "--format", "json"])
+    assert json.loads(capsys.readouterr().out)["capabilities"] == {}
+
+
+REAL = {
+    # What each release answered, tried one by one.
+    "20240729": set(),
+    "20260224": {"compute", "utility", "graphics", "video", "fabric-imex-mgmt"},
+    "20260905": {*DEFAULTS.runsc_capabilities},
+}
+
+
+@pytest.mark.parametrize("release", REAL)
+def test_real_releases_take_what_they_took(release):
+    """Where the lab has one already; what the stand-in above answers is theirs."""
+    there = sorted((Cache.of_environment().directory / "parts").glob(f"runsc-{release}-*/runsc"))
+    if not there:
+        pytest.skip(f"the lab's cache has no runsc {release}")
+    found = probe.Probe(str(there[0])).capabilities
+    assert {name for name, is_taken in found.items() if is_taken} == REAL[release]
 
 
 def test_side_binaries_are_those_beside_the_real_file(tmp_path):

@@ -394,6 +394,27 @@ def test_what_a_stranger_asks_for_does_not_flood_the_decision_log(wrapper):
     assert wrapper.audit_log.stat().st_size < 4096
 
 
+WISHES = b'NVIDIA_DRIVER_CAPABILITIES=compute,vid\\u001b[31meo","NVIDIA_GDS=enabled'
+
+
+def test_what_is_asked_for_and_not_given_is_in_both_logs_and_on_no_stream(wrapper):
+    spec = CSV.replace(b"NVIDIA_VISIBLE_DEVICES=0", b'NVIDIA_VISIBLE_DEVICES=0","' + WISHES, 1)
+    bundle = wrapper.bundle("b", spec)
+    call = wrapper.call("create", "--bundle", str(bundle), "abc")
+    assert (call.status, call.stdout, call.stderr, call.errors) == (0, "", "", [])
+    capabilities, gds = call.warnings
+    assert (r"vid\x1b[31meo" in capabilities, "NVIDIA_GDS=enabled" in gds) == (True, True)
+    (line,) = wrapper.decisions()
+    assert [warning["rule"] for warning in line["warnings"]] == ["asked.capabilities", "asked.features"]
+    assert "\x1b" not in json.dumps(line["warnings"], ensure_ascii=False)
+
+
+def test_a_container_that_gets_all_it_asks_for_leaves_no_warning(wrapper):
+    call = wrapper.call("create", "--bundle", str(wrapper.bundle("b", CSV)), "abc")
+    assert call.warnings == []
+    assert wrapper.decisions()[0]["warnings"] == []
+
+
 def test_a_decision_log_that_cannot_be_written_stops_no_container_and_is_said_once(wrapper):
     wrapper.write_settings(audit_log=str(wrapper.home / "none/decisions.jsonl"))
     bundle = wrapper.bundle("b", CSV)
@@ -495,5 +516,5 @@ def test_the_way_of_a_gpu_container_imports_no_module_more(wrapper):
     )
     assert modules - own == set(start.stdout.split()) | EXTRA_MODULES
     assert "nvproxy_wrapper.runtime" in own
-    seldom = ("admin", "host.preparation", "judge.rules.legacy", "judge.rules.links")
+    seldom = ("admin", "host.preparation", "judge.rules.asked", "judge.rules.legacy", "judge.rules.links")
     assert not own & {f"nvproxy_wrapper.{name}" for name in seldom}
