@@ -25,7 +25,7 @@ from nvproxy_wrapper.host import decision_log, settings_file
 from nvproxy_wrapper.host.bundle import Bundle, has_trace
 from nvproxy_wrapper.host.views import CreateView
 from nvproxy_wrapper.judge import process_environment, strict_json
-from nvproxy_wrapper.judge.command_line import CommandLine
+from nvproxy_wrapper.judge.command_line import CommandLine, roots_in
 from nvproxy_wrapper.judge.decision import Refusal, printable
 from nvproxy_wrapper.judge.rewrite import decide, not_understood
 from nvproxy_wrapper.judge.settings import DEFAULTS, SETTINGS_PATH, Settings, SettingsError
@@ -86,7 +86,7 @@ def _create(
     if decision.changed and not decision.refusal:
         bundle.replace(strict_json.dumps(decision.spec))
     try:
-        if decision.gpu_requested or decision.refusal:
+        if decision.gpu_requested or decision.refusal or decision.runsc_flags:
             _log(decision, settings, fault, call, started)
         if not decision.refusal:
             for warning in decision.warnings:
@@ -125,7 +125,7 @@ def _decide(bundle: Bundle, settings: Settings, fault: SettingsError | None, cal
         return not_understood({}, refusal)
 
     def decided() -> Decision:
-        view = CreateView(settings.proc_driver)
+        view = CreateView(settings.proc_driver, _root(call, settings))
         return decide(spec, settings, view, fault, engine_has_no_pods=call.is_dockers)
 
     decision = decided()
@@ -138,6 +138,13 @@ def _decide(bundle: Bundle, settings: Settings, fault: SettingsError | None, cal
     if decision.refusal and failures:
         decision.refusal.message += f", also after host preparation ({'; '.join(failures)})"
     return decision
+
+
+def _root(call: CommandLine, settings: Settings) -> str:
+    """Where runsc keeps its state: its own last --root, or its default (runsc/config/flags.go)."""
+    given = call.root or "".join(roots_in(settings.runsc_args)[-1:])
+    session = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
+    return given or f"{session or '/var/run'}/runsc"
 
 
 def _log(

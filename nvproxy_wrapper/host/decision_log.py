@@ -6,12 +6,13 @@ import posix
 import time
 
 from nvproxy_wrapper.judge import strict_json
+from nvproxy_wrapper.judge.decision import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from nvproxy_wrapper.judge.decision import Decision
+    from nvproxy_wrapper.judge.decision import Decision, Pod
 
 _FLAGS = (
     posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
@@ -36,7 +37,8 @@ def append(path: str, decision: Decision, container: str, started: float) -> str
         "time": timestamp(),
         "id": _bounded(container),
         "class": decision.spec_class,
-        "asked": _asked(decision.requested),
+        **_pod(decision.pod),
+        "asked": _asked(_requested(decision)),
         "given": None if decision.opens is None else decision.opens[:_MAX_ITEMS],
         "rules": _distinct([action.rule for action in decision.actions]),
         "warnings": [warning.as_json() for warning in decision.warnings],
@@ -60,6 +62,19 @@ def append(path: str, decision: Decision, container: str, started: float) -> str
 def timestamp() -> str:
     """Now, in UTC, as runsc and runc write it into their logs (RFC 3339)."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _pod(pod: Pod | None) -> dict[str, str]:
+    # What is not there has no key, so that a line of Docker's is as long as it was.
+    named = {} if pod is None else {"pod": pod.name, "namespace": pod.namespace, "container": pod.container}
+    return {key: _bounded(printable(name)) for key, name in named.items() if name}
+
+
+def _requested(decision: Decision) -> str | list[str] | None:
+    """The request; in a pod, where an engine gives GPUs by CDI and the spec names none, what it gave."""
+    if decision.requested is not None or decision.pod is None or not decision.gpu_requested:
+        return decision.requested
+    return [printable(name) for name in decision.pod.cdi_devices] or decision.opens or None
 
 
 def _asked(requested: str | list[str] | None) -> str | list[str] | None:

@@ -90,8 +90,10 @@ class ProcDriverView(HostView):
 class CreateView(ProcDriverView):
     """The host at create time. No path is looked at that the container's root filesystem holds."""
 
-    def __init__(self, proc_driver: str) -> None:
+    def __init__(self, proc_driver: str, runsc_root: str = "") -> None:
+        """See `HostView`; `runsc_root` is runsc's --root, where its state is."""
         super().__init__(proc_driver)
+        self._runsc_root = runsc_root
         self._above_nodes: set[tuple[int, int]] | None = None
 
     def node_problem(self, path: str, major: int, minor: int) -> str | None:
@@ -147,6 +149,12 @@ class CreateView(ProcDriverView):
             return None
         finally:
             posix.close(found)
+
+    def sandbox_has_nvproxy(self, sandbox: str) -> bool | None:
+        """See `HostView`."""
+        from nvproxy_wrapper.host import sandbox_state  # noqa: PLC0415 - pods alone need it
+
+        return sandbox_state.has_nvproxy(self._runsc_root, sandbox)
 
     def has_program(self, name: str) -> bool | None:
         """See `HostView`."""

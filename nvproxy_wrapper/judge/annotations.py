@@ -9,10 +9,11 @@ if TYPE_CHECKING:
 NVPROXY = "dev.gvisor.internal.nvproxy"
 """What runsc reads from the spec and keeps for `start` (gVisor, runsc/specutils/nvidia.go)."""
 
-_CONTAINER_TYPES = (
+CONTAINER_TYPES = (
     "io.kubernetes.cri.container-type",  # containerd, pkg/cri/annotations
     "io.kubernetes.cri-o.ContainerType",  # CRI-O, pkg/annotations
 )
+_SANDBOX_IDS = ("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID")
 
 # Not flag. and internal. alone, whose names say so: bundle. overrides the host's own flags, spec. mounts any
 # image on the host as the root or leaves the cgroup that holds the limits.
@@ -22,7 +23,7 @@ CRI = "io.kubernetes.cri"
 
 def is_in_pod(annotations: dict[str, Any]) -> bool:
     """Whether a CRI engine marks this as one of a pod's containers, its sandbox included."""
-    return not annotations.keys().isdisjoint(_CONTAINER_TYPES)
+    return not annotations.keys().isdisjoint(CONTAINER_TYPES)
 
 
 def is_pod_sandbox(annotations: dict[str, Any]) -> bool:
@@ -30,5 +31,19 @@ def is_pod_sandbox(annotations: dict[str, Any]) -> bool:
 
     As in runsc (specutils/cri.go) the first of the names that is there decides.
     """
-    given = [annotations[name] for name in _CONTAINER_TYPES if name in annotations]
-    return given[:1] == ["sandbox"]
+    return _first(annotations, CONTAINER_TYPES) == "sandbox"
+
+
+def joins_sandbox(annotations: dict[str, Any]) -> bool:
+    """Whether runsc puts this container into a sandbox that is there already."""
+    return _first(annotations, CONTAINER_TYPES) == "container"
+
+
+def sandbox_id(annotations: dict[str, Any]) -> str:
+    """The id of the pod's sandbox, as runsc reads it (specutils/cri.go); "" where it is not given."""
+    found = _first(annotations, _SANDBOX_IDS)
+    return found if isinstance(found, str) else ""
+
+
+def _first(annotations: dict[str, Any], names: tuple[str, ...]) -> object:
+    return next((annotations[name] for name in names if name in annotations), None)

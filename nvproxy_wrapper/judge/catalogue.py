@@ -256,16 +256,23 @@ RULES = (
         "annotation.user",
         "dev.gvisor.* is removed from every container, and io.kubernetes.cri* from those of Docker (told by"
         " runsc's --root), unless `allow_user_annotations` is set; then those alone that undo the wrapper"
-        " (at the end of this page).",
+        " (at the end of this page). In a pod what gVisor's own containerd shim has written stays, to the"
+        " letter: spec.cgroup-parent, worked out anew from linux.cgroupsPath;"
+        " spec.mount.gvisorinternaldevshm.* from the mount at /dev/shm and the sandbox's id;"
+        " spec.mount.NAME.* where its source is this very pod's"
+        " /var/lib/kubelet/pods/UID/volumes/kubernetes.io~empty-dir/NAME.",
         "They change the sandbox, and who may run a container can set them. flag. and internal. set flags;"
         " bundle. overrides those that the host gives; spec.cgroup-parent leaves the cgroup that holds the"
         " limits; spec.rootfs. mounts any image on the host as the root; spec.mount. writes beside a mount's"
         " source. In Docker, which has no pods, the annotations of a pod's container name somebody's sandbox,"
-        " and runsc joins it. gVisor's own containerd shim writes some of dev.gvisor.spec.* itself: where it"
-        " is used in the place of containerd's, `allow_user_annotations` has to be set.",
+        " and runsc joins it. Without the shim's own, a pod's containers no longer share /dev/shm and their"
+        " emptyDirs, as the shim has made a tmpfs of them by then, and the sandbox is in the cgroup of the"
+        " pause container. flag.host-uds goes, which the shim sets for a volume called gke-gcsfuse-tmp: it"
+        " opens the host's sockets, and whoever writes a pod names its volumes.",
         "all",
         "gVisor, runsc/config/flags.go, runsc/specutils, tried by hand with 20260905; moby,"
-        " daemon/runtime_unix.go",
+        " daemon/runtime_unix.go; gVisor, pkg/shim/v1/runsc/service.go and pkg/shim/v1/utils/volumes.go,"
+        " 20231106 to 20260905",
     ),
     Rule(
         "legacy.env",
@@ -346,6 +353,31 @@ RULES = (
         " cmd/mps-control-daemon/mps/daemon.go",
     ),
     Rule(
+        "pod.joined",
+        "Refused: a GPU container that joins a pod sandbox without nvproxy, or one of which that cannot be"
+        " told. runsc's state of the sandbox tells, ROOT/ID_sandbox:ID.state under its --root, and the"
+        " sandbox's command line. Looked at when a container is created.",
+        "From 20260126 on the sandbox panics and every container of the pod dies with it; before, there is no"
+        " GPU. A sandbox is without nvproxy where the driver could not be read when it was made.",
+        "all",
+        "gVisor, runsc/boot/vfs.go, runsc/container/state_file.go, runsc/sandbox/sandbox.go, 20231106 to"
+        " 20260905; tried with 20260905",
+    ),
+    Rule(
+        "pod.privileged",
+        "Where linux.resources.devices of a pod's container allows every device, those of NVIDIA's nodes stay"
+        " that were given: by CDI, which adds a line for each behind that one, or by a device plugin, whose"
+        " nodes are there twice. Where there are none, NVIDIA_VISIBLE_DEVICES tells (devices.scope); where"
+        " that is not set either, the container has no GPU. Refused where traces of NVIDIA's toolkit say that"
+        " there was a request, and nothing says which.",
+        "For a privileged container an engine lists every node of the host, and a pod that was given one GPU,"
+        " or none, opened all. privileged_without_host_devices = true in containerd's runtime handler keeps"
+        " the engine from it.",
+        "all",
+        "containerd 2.2.0, internal/cri/server/container_create.go, pkg/oci/spec_opts.go; CDI library,"
+        " pkg/cdi/container-edits.go",
+    ),
+    Rule(
         "spec.class",
         "Refused: a part of a GPU spec that cannot be repaired, hooks or GPU nodes of NVIDIA's without"
         " /dev/nvidiactl. A hook that runs nvidia-container-cli or NVIDIA's hook by way of another program is"
@@ -396,14 +428,17 @@ LOG_PAGE = """\
 # The decision log
 
 `/var/log/nvproxy-wrapper/decisions.jsonl`: one JSON line for each container that asked for a GPU or was
-refused; none where the settings themselves cannot be read, as they say where the log is.
+refused, and for each pod sandbox that got nvproxy (its `rules` have pod.sandbox); none where the settings
+themselves cannot be read, as they say where the log is.
 
 | key | what |
 |---|---|
 | `time` | when, UTC |
 | `id` | the container's id, as Docker shows it; neither its image nor its user |
 | `class` | of the spec |
-| `asked` | `"all"`, `"none"`, the ids as they were written, or null: nothing names any |
+| `pod`, `namespace`, `container` | in a pod: its name, its namespace, the container's name in it |
+| `asked` | `"all"`, `"none"`, the ids as they were written, or null: nothing names any. In a pod, where CDI \
+leaves no request, the names in its annotations cdi.k8s.io/*, or else the nodes that it gave |
 | `given` | the device nodes of NVIDIA's that can be opened in it; null: only nvidia-container-cli knows |
 | `rules` | the rules that changed something |
 | `warnings` | what was asked for and is not given: `rule`, `asked`, `not_given`, `why` and `remedy` of each |

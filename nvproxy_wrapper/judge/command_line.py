@@ -62,9 +62,19 @@ class CommandLine:
         container: the last argument, which is the container's id wherever runsc accepts the line at all.
         is_dockers: whether dockerd made this container: --root is in its runtime-runc
             (moby, daemon/runtime_unix.go, defaultV2ShimConfig).
+        root: the value of --root, or None where it is not given.
     """
 
-    __slots__ = ("bundle", "container", "is_dockers", "log", "other_bundle", "reads_spec", "subcommand")
+    __slots__ = (
+        "bundle",
+        "container",
+        "is_dockers",
+        "log",
+        "other_bundle",
+        "reads_spec",
+        "root",
+        "subcommand",
+    )
 
     def __init__(self, argv: Sequence[str]) -> None:
         readings = _readings(argv, _GLOBAL)
@@ -79,10 +89,13 @@ class CommandLine:
         self.bundle = bundles[0] if bundles else "."
         self.other_bundle = bundles[1] if len(bundles) > 1 else None
         self.container = argv[-1] if self.reads_spec else ""
-        self.is_dockers = any("/runtime-runc/" in root for root in _roots(argv[:position]))
+        roots = roots_in(argv[:position])
+        self.is_dockers = any("/runtime-runc/" in root for root in roots)
+        self.root = roots[-1] if roots else None
 
 
-def _roots(flags: Sequence[str]) -> list[str]:
+def roots_in(flags: Sequence[str]) -> list[str]:
+    """The values of --root among flags of runsc's; of several it takes the last."""
     following = [*flags[1:], ""]
     return [
         flag.partition("=")[2] if "=" in flag else value

@@ -95,6 +95,25 @@ class Notice:
         return {name: getattr(self, name) for name in ("rule", "asked", "not_given", "why", "remedy")}
 
 
+class Pod:
+    """Which of a pod's containers it is; "" for what no annotation says.
+
+    Attributes:
+        namespace: of the pod.
+        name: of the pod.
+        container: its name in the pod; "" for the sandbox.
+        cdi_devices: the names in annotations cdi.k8s.io/*, where the engine passes those on.
+    """
+
+    __slots__ = ("cdi_devices", "container", "name", "namespace")
+
+    def __init__(self, namespace: str, name: str, container: str, cdi_devices: list[str]) -> None:
+        self.namespace = namespace
+        self.name = name
+        self.container = container
+        self.cdi_devices = cdi_devices
+
+
 class Decision:
     """The answer about one spec.
 
@@ -113,6 +132,7 @@ class Decision:
         spec: the rewritten spec. The object that was given is never changed.
         changed: whether `spec` differs from what was given; when false, the bundle's bytes stay as they are.
         runsc_flags: flags to put before the caller's own arguments, `--nvproxy` for GPU containers.
+        pod: which of a pod's containers this is; None where it is none's.
     """
 
     __slots__ = (
@@ -123,6 +143,7 @@ class Decision:
         "gpu_requested",
         "gpus",
         "opens",
+        "pod",
         "refusal",
         "requested",
         "runsc_flags",
@@ -147,6 +168,7 @@ class Decision:
         spec: dict[str, Any],
         changed: bool,
         runsc_flags: list[str],
+        pod: Pod | None = None,
     ) -> None:
         self.spec_class = spec_class
         self.evidence = evidence
@@ -161,3 +183,4 @@ class Decision:
         self.spec = spec
         self.changed = changed
         self.runsc_flags = runsc_flags
+        self.pod = pod

@@ -71,6 +71,41 @@ def is_dead(device: dict[str, Any]) -> bool:
     return not is_served(path) and (path.startswith(_DEAD_PREFIXES) or is_renamed)
 
 
+def is_privileged(rules: list[dict[str, Any]]) -> bool:
+    """Whether linux.resources.devices allows every device.
+
+    Engines write that for a privileged container, and list every node of the host (containerd,
+    pkg/oci/spec_opts.go, WithAllDevicesAllowed and WithHostDevices; moby and CRI-O do the same).
+    """
+    return any(map(_allows_all, rules))
+
+
+def given_to_privileged(nodes: list[dict[str, Any]], rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of NVIDIA's nodes in a privileged container's spec, those that were given to it and not the privilege.
+
+    They come to light in two ways. CDI is the last to change a spec, so that its nodes have lines of their
+    own behind the one that allows everything; nodes that somebody named to the engine are there twice, named
+    and as the host's (containerd 2.2.0, internal/cri/server/container_create.go and _linux.go).
+    """
+    last = max((place for place, rule in enumerate(rules) if _allows_all(rule)), default=-1)
+    named = [_numbers(rule) for rule in rules[last + 1 :] if rule.get("allow") is True]
+    paths = [node["path"] for node in nodes]
+    return [
+        node
+        for node in nodes
+        if is_nvidia(node) and (_numbers(node) in named or paths.count(node["path"]) > 1)
+    ]
+
+
+def _allows_all(rule: dict[str, Any]) -> bool:
+    is_any = all(rule.get(name) in (None, -1) for name in ("major", "minor"))
+    return rule.get("allow") is True and rule.get("type") in (None, "", "a") and is_any
+
+
+def _numbers(item: dict[str, Any]) -> tuple[Any, Any, Any]:
+    return (item.get("type"), item.get("major"), item.get("minor"))
+
+
 def gpus_in(paths: list[str]) -> set[int]:
     """The minors of the GPUs among node paths."""
     return {minor for minor in map(gpu_minor, paths) if minor is not None}

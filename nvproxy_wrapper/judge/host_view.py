@@ -95,6 +95,14 @@ class HostView:
         """Whether the driver has a capability file of this name, as fabric-imex-mgmt; None: cannot tell."""
         return None
 
+    def sandbox_has_nvproxy(self, sandbox: str) -> bool | None:  # noqa: ARG002
+        """Whether the pod sandbox with this id was started with nvproxy; None where that is not looked at.
+
+        Raises:
+            HostError: it cannot be told; the message says why.
+        """
+        return None
+
     def has_program(self, name: str) -> bool | None:  # noqa: ARG002
         """Whether a program is in `PROGRAM_PATH`; None where that is not looked at."""
         return None

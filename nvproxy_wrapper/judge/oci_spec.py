@@ -25,11 +25,22 @@ class Parts:
         mounts: `mounts`.
         hooks: `hooks`, by stage.
         annotations: `annotations`.
+        cgroups_path: `linux.cgroupsPath`, "" where it is not given.
         rootfs: `root.path`, "" where it is not given.
         has_process: whether there is a `process`, and so an environment to change.
     """
 
-    __slots__ = ("annotations", "cgroup_rules", "devices", "env", "has_process", "hooks", "mounts", "rootfs")
+    __slots__ = (
+        "annotations",
+        "cgroup_rules",
+        "cgroups_path",
+        "devices",
+        "env",
+        "has_process",
+        "hooks",
+        "mounts",
+        "rootfs",
+    )
 
     def __init__(self, spec: dict[str, Any]) -> None:
         """Read them.
@@ -49,6 +60,9 @@ class Parts:
         self.rootfs: str = _text(root, "path", "root", required=False)
         self.env: list[str] = _texts(process, "env", "process")
         self.annotations: dict[str, Any] = dict(_object(top.get("annotations"), "annotations", ()))
+        path = linux.get("cgroupsPath")
+        # Nothing hangs on it but what stays of a pod's annotations: no reason to refuse anything.
+        self.cgroups_path = path if isinstance(path, str) else ""
         self.devices = _objects(linux, "devices", "linux", ("path", "type", "major", "minor", "fileMode"))
         self.cgroup_rules = _objects(
             resources, "devices", "linux.resources", ("allow", "type", "major", "minor", "access")

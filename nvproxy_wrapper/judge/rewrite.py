@@ -5,7 +5,7 @@ from __future__ import annotations
 from nvproxy_wrapper.judge import capabilities, features, gpus
 from nvproxy_wrapper.judge.annotations import NVPROXY, is_in_pod, is_pod_sandbox
 from nvproxy_wrapper.judge.decision import Decision, Refusal
-from nvproxy_wrapper.judge.device_nodes import CONTROL, PREFIX, UVM, gpus_in, is_served
+from nvproxy_wrapper.judge.device_nodes import CONTROL, PREFIX, UVM, gpus_in, is_privileged, is_served
 from nvproxy_wrapper.judge.draft import Draft
 from nvproxy_wrapper.judge.rules import devices, env, hooks, mounts
 from nvproxy_wrapper.judge.rules.annotations import drop_overrides, enable_nvproxy
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nvproxy_wrapper.judge.classify import Facts
-    from nvproxy_wrapper.judge.decision import Notice
+    from nvproxy_wrapper.judge.decision import Notice, Pod
     from nvproxy_wrapper.judge.host_view import HostView
     from nvproxy_wrapper.judge.settings import Settings, SettingsError
 
@@ -42,13 +42,17 @@ def decide(
         draft = Draft(spec, settings, host, engine_has_no_pods=engine_has_no_pods)
     except Refusal as refusal:
         return not_understood(spec, refusal)
+    is_pods = is_in_pod(draft.annotations) and not engine_has_no_pods
+    pod = _pod(draft) if is_pods else None
     try:
+        if is_pods:
+            _narrow_privileged(draft)
         if draft.facts.gpu_requested:
             _rewrite_gpu_container(draft, settings_fault)
         else:
             _rewrite_plain_container(draft)
     except Refusal as refusal:
-        return _refused(spec, draft.facts, refusal, draft.warnings)
+        return _refused(spec, draft.facts, refusal, draft.warnings, pod)
     made = draft.put_back(spec)
     opens = _opens(draft)
     return Decision(
@@ -65,6 +69,7 @@ def decide(
         spec=made,
         changed=made != spec,
         runsc_flags=draft.runsc_flags,
+        pod=pod,
     )
 
 
@@ -73,7 +78,13 @@ def not_understood(spec: dict[str, Any], refusal: Refusal) -> Decision:
     return _refused(spec, None, refusal, [])
 
 
-def _refused(spec: dict[str, Any], facts: Facts | None, refusal: Refusal, warnings: list[Notice]) -> Decision:
+def _refused(
+    spec: dict[str, Any],
+    facts: Facts | None,
+    refusal: Refusal,
+    warnings: list[Notice],
+    pod: Pod | None = None,
+) -> Decision:
     unread = ["The spec could not be read far enough to tell its class"]
     return Decision(
         spec_class=facts.spec_class if facts else "mixed",
@@ -89,6 +100,7 @@ def _refused(spec: dict[str, Any], facts: Facts | None, refusal: Refusal, warnin
         spec=spec,
         changed=False,
         runsc_flags=[],
+        pod=pod,
     )
 
 
@@ -100,6 +112,19 @@ def _opens(draft: Draft) -> list[str] | None:
         return [device["path"] for device in draft.devices if is_served(device["path"])]
     minors = gpus.openable(draft.facts.requested, draft.host)
     return None if minors is None else [CONTROL, UVM, *(f"{PREFIX}{minor}" for minor in sorted(minors))]
+
+
+def _pod(draft: Draft) -> Pod:
+    from nvproxy_wrapper.judge import pod  # noqa: PLC0415 - a file more, which Docker's containers need not wait for
+
+    return pod.named(draft.annotations)
+
+
+def _narrow_privileged(draft: Draft) -> None:
+    if is_privileged(draft.cgroup_rules):
+        from nvproxy_wrapper.judge.rules import pods  # noqa: PLC0415 - see above
+
+        pods.keep_what_was_given(draft)
 
 
 def _rewrite_plain_container(draft: Draft) -> None:
@@ -183,6 +208,10 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
     devices.check_exist(draft)
     drop_overrides(draft, keep_nvproxy=True)
     hooks.check_memory_limits(draft)
+    if is_in_pod(draft.annotations):
+        from nvproxy_wrapper.judge.rules import pods  # noqa: PLC0415 - see above
+
+        pods.refuse_without_nvproxy(draft)
     enable_nvproxy(draft, "annotation.nvproxy", "runsc keeps it for the calls that follow this one")
 
 

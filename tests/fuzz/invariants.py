@@ -10,6 +10,7 @@ from nvproxy_wrapper.judge import catalogue
 from nvproxy_wrapper.judge.classify import CLASSES
 from tests.fuzz.oci_schema import is_valid
 from tests.fuzz.runsc_model import opened, starts
+from tests.fuzz.shim_model import TYPES, may_stay
 from tests.unit.wrapper.specs import judge
 
 if TYPE_CHECKING:
@@ -186,9 +187,12 @@ def check_devices(spec, made, decision, gpus):
     else:
         tails = {path.removeprefix("/dev/nvidia") for path in decision.opens}
         assert decision.gpus == sorted(int(tail) for tail in tails if tail.isdigit())
-    if not decision.gpu_requested:
+    if is_in_privileged_pod(spec):
+        check_privileged(spec, given, left, decision, gpus)
+    elif not decision.gpu_requested:
         assert left == given
         assert allowed == rules
+    if not decision.gpu_requested:
         return
     assert is_subsequence(
         [{**device, "fileMode": 0} for device in left], [{**device, "fileMode": 0} for device in given]
@@ -212,6 +216,36 @@ def check_devices(spec, made, decision, gpus):
         for r in allowed
         if r.get("allow") is True and (r.get("type"), r.get("major")) == ("c", 195) and r.get("minor") in gone
     ]
+
+
+def allows_everything(rule):
+    numbers = {rule.get("major"), rule.get("minor")} - {None, -1}
+    return rule.get("allow") is True and not numbers and rule.get("type") in (None, "", "a")
+
+
+def is_in_privileged_pod(spec):
+    is_in_pod = set(TYPES) & set(part(spec, "annotations"))
+    return is_in_pod and any(map(allows_everything, part(spec, "linux", "resources", "devices")))
+
+
+def check_privileged(spec, given, left, decision, gpus):
+    """A privileged pod gets what it was given, by CDI, by a plugin, or by its variable; the rest stays."""
+    assert [d for d in given if "nvidia" not in d["path"]] == left or decision.gpu_requested
+    if (part(spec, "annotations") or {}).get(NVPROXY) == "true":
+        return
+    rules = part(spec, "linux", "resources", "devices")
+    after_all = rules[max(place for place, rule in enumerate(rules) if allows_everything(rule)) + 1 :]
+    paths = [device["path"] for device in given]
+    twice = {path for path in paths if paths.count(path) > 1}
+    lines = {r.get("minor") for r in after_all if r.get("allow") is True and r.get("major") == 195}
+    told = lines | {int(path[11:]) for path in twice if path[11:].isdigit()}
+    asked = [e.partition("=")[2] for e in part(spec, "process", "env") if e.startswith(ASKS)]
+    by_asking = [minors_that_may_be_given(value, gpus) for value in asked]
+    by_asking += [minors_that_may_be_given(",".join(ids_in_mounts(spec)), gpus)]
+    legacy_image = (
+        set(range(256)) if any("CUDA_VERSION=" in e for e in part(spec, "process", "env")) else set()
+    )
+    assert set(decision.gpus or []) <= told.union(*by_asking, legacy_image)
 
 
 def check_mounts(spec, made, decision, given_settings, host):
@@ -250,8 +284,7 @@ def without_dev(mount):
 def is_in_nvproxys_sandbox(made, host):
     """Whether a plain container is in a sandbox that serves GPUs to others."""
     annotations = part(made, "annotations") or {}
-    types = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType")
-    return NVPROXY in annotations or (bool(host.gpus) and any(name in annotations for name in types))
+    return NVPROXY in annotations or (bool(host.gpus) and any(name in annotations for name in TYPES))
 
 
 def check_what_opens(made, decision, host):
@@ -434,8 +467,7 @@ def check_asked(spec, decision, given_settings):
 
 def check_annotations(spec, made, decision, given_settings, gpus):
     given, left = dict(part(spec, "annotations")), dict(part(made, "annotations"))
-    types = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType")
-    is_sandbox = [given[name] for name in types if name in given][:1] == ["sandbox"]
+    is_sandbox = [given[name] for name in TYPES if name in given][:1] == ["sandbox"]
     is_ours = decision.gpu_requested or (is_sandbox and bool(gpus))
     allowed = ",".join(given_settings.get("allowed_capabilities", DEFAULT_CAPABILITIES))
     flags = ["--nvproxy", f"--nvproxy-allowed-driver-capabilities={allowed}"] if is_ours else []
@@ -444,7 +476,7 @@ def check_annotations(spec, made, decision, given_settings, gpus):
         assert left.pop(NVPROXY) == "true"
         given.pop(NVPROXY, None)
     if not given_settings.get("allow_user_annotations", False):
-        given = {k: v for k, v in given.items() if not k.startswith("dev.gvisor.")}
+        given = {k: v for k, v in given.items() if not k.startswith("dev.gvisor.")} | may_stay(spec)
     else:
         given = {k: v for k, v in given.items() if k != "dev.gvisor.flag.host-uds"}
     assert left == given

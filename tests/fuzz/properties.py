@@ -12,7 +12,7 @@ from nvproxy_wrapper.judge import strict_json
 from tests.fuzz.hosts import HOSTS
 from tests.fuzz.invariants import check
 from tests.specs.captured_specs import CAPTURED
-from tests.unit.wrapper.mutations import MUTATIONS, SETTINGS, SPECS, build
+from tests.unit.wrapper.mutations import MUTATIONS, POD_SPECS, SETTINGS, SPECS, build
 from tests.unit.wrapper.specs import judge
 
 if TYPE_CHECKING:
@@ -52,6 +52,12 @@ def no_spec_gets_more_than_it_brought(drawn: Any, given_settings: dict[str, Any]
         and given_settings.get("toolkit_mode", "auto") in ("auto", "csv")
     )
     COUNTS[check(build(drawn), HOSTS[where], given_settings, is_csv=is_csv)] += 1
+
+
+def no_pods_container_gets_more_than_it_was_given(
+    drawn: Any, given_settings: dict[str, Any], where: str
+) -> None:
+    COUNTS[f"{check(build(drawn), HOSTS[where], given_settings)}, of a pod"] += 1
 
 
 def a_spec_without_its_request_gets_no_more_than_was_asked_for(drawn: Any, hooks_run: bool) -> None:
@@ -103,6 +109,11 @@ PROPERTIES = {
         {"drawn": SPECS, "given_settings": SETTINGS, "where": st.sampled_from(list(HOSTS))},
         no_spec_gets_more_than_it_brought,
         1,
+    ),
+    "pods": Property(
+        {"drawn": POD_SPECS, "given_settings": SETTINGS, "where": st.sampled_from(list(HOSTS))},
+        no_pods_container_gets_more_than_it_was_given,
+        4,
     ),
     "requests": Property(
         {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nvproxy_wrapper.judge import capabilities
-from nvproxy_wrapper.judge.annotations import CRI, GVISOR, NVPROXY
+from nvproxy_wrapper.judge.annotations import CRI, GVISOR, NVPROXY, is_in_pod
 from nvproxy_wrapper.judge.refused_flags import why_annotation_refused
 
 TYPE_CHECKING = False
@@ -17,6 +17,8 @@ def drop_overrides(draft: Draft, *, keep_nvproxy: bool) -> None:
     Docker has no pods: there, what says that a container is a part of one came with the container, and runsc
     would put it into the sandbox that it names, whoever's that is.
 
+    In a pod the annotations of gVisor's own shim stay, where they are to the letter what it writes.
+
     Args:
         draft: the spec.
         keep_nvproxy: leave that one, as the wrapper sets it itself.
@@ -25,15 +27,25 @@ def drop_overrides(draft: Draft, *, keep_nvproxy: bool) -> None:
         _drop_refused(draft)
         return
     users = (GVISOR, CRI) if draft.engine_has_no_pods else (GVISOR,)
-    for name in list(draft.annotations):
-        if name.startswith(users) and not (keep_nvproxy and name == NVPROXY):
-            value = draft.annotations.pop(name)
-            draft.act(
-                "annotation.user",
-                name,
-                f"removed ({value!r})",
-                "it changes the sandbox, and came with the container",
-            )
+    shims = _of_the_shim(draft)
+    for name, value in list(draft.annotations.items()):
+        is_kept = (keep_nvproxy and name == NVPROXY) or value in shims.get(name, ())
+        if name.startswith(users) and not is_kept:
+            del draft.annotations[name]
+            why = "it changes the sandbox, and came with the container"
+            if name in shims:
+                written = " or ".join(map(repr, shims[name])) or "no such value"
+                why = f"gVisor's containerd shim writes {written} there"
+            draft.act("annotation.user", name, f"removed ({value!r})", why)
+
+
+def _of_the_shim(draft: Draft) -> dict[str, tuple[str, ...]]:
+    is_pods = is_in_pod(draft.annotations) and not draft.engine_has_no_pods
+    if not is_pods or not any(name.startswith(GVISOR) for name in draft.annotations):
+        return {}
+    from nvproxy_wrapper.judge import pod  # noqa: PLC0415 - pods alone need it
+
+    return pod.written_by_shim(draft)
 
 
 def _drop_refused(draft: Draft) -> None:

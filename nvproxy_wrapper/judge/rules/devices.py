@@ -11,11 +11,13 @@ from nvproxy_wrapper.judge.device_nodes import (
     PREFIX,
     UVM,
     capability_minor,
+    given_to_privileged,
     gpu_minor,
     gpus_in,
     is_dead,
     is_nvgpu,
     is_nvidia,
+    is_privileged,
     is_tegra,
 )
 from nvproxy_wrapper.judge.nvidia_hooks import MEMORY_LIMITS, gpus_with_memory_hook
@@ -146,15 +148,15 @@ def _is_of_display(version: str | None) -> bool:
 def scope(draft: Draft) -> None:
     """`devices.scope`: of the GPUs that are listed only those stay that were asked for.
 
-    csv mode lists every GPU of the host whatever was asked for; a spec of class mixed may come from it. The
-    lists of the other classes are exact.
+    csv mode lists every GPU of the host whatever was asked for; a spec of class mixed may come from it, and
+    an engine lists every one for a privileged container. The lists of the other classes are exact.
 
     Raises:
         Refusal: what was asked for cannot be told, is not on this host, or is not among the nodes that are
             listed.
     """
     facts = draft.facts
-    if facts.spec_class not in ("csv", "mixed"):
+    if facts.spec_class not in ("csv", "mixed") and not _is_hosts_list(draft):
         return
     if facts.is_rewritten and not facts.has_hooks and facts.spec_class == "mixed":
         # Made by this wrapper out of any class, its hooks dropped. csv mode itself leaves hooks behind.
@@ -183,6 +185,15 @@ def scope(draft: Draft) -> None:
         minor = gpu_minor(device["path"])
         if minor is not None and minor not in wanted:
             draft.drop_device(device, "devices.scope", f"asked for is {asked}")
+
+
+def _is_hosts_list(draft: Draft) -> bool:
+    """Whether the nodes are those that an engine lists for a privileged container, which asks for some."""
+    return (
+        draft.facts.requested is not None
+        and is_privileged(draft.cgroup_rules)
+        and not given_to_privileged(draft.devices, draft.cgroup_rules)
+    )
 
 
 def _check_unasked(draft: Draft, listed: set[int]) -> None:

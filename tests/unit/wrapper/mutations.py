@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from tests.driver_tree import LAB_HOST, captured_uuid
 from tests.specs.captured_specs import CAPTURED
+from tests.specs.kubernetes_specs import NAMES as POD_NAMES
+from tests.specs.kubernetes_specs import shims_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,6 +54,9 @@ def _bare(path: Path) -> bytes:
 
 
 BASES = {captured.path.stem: _bare(captured.path) for captured in CAPTURED}
+
+POD_BASES = {name: marshal.dumps(shims_spec(name)) for name in POD_NAMES}
+_EVERY_BASE = BASES | POD_BASES
 
 _VALUES = [
     *(
@@ -270,6 +275,35 @@ _ANNOTATIONS = [
     )
     for value in ("true", "false", "sandbox", "container", "", "all")
 ]
+_POD_KEYS = [
+    "dev.gvisor.spec.cgroup-parent",
+    *(
+        f"dev.gvisor.spec.mount.{volume}.{field}"
+        for volume in ("data", "gvisorinternaldevshm", "evil", "a.b", "*")
+        for field in ("source", "type", "share", "options", "directfs")
+    ),
+    *("dev.gvisor.flag.network", "dev.gvisor.spec.rootfs.source", "io.kubernetes.cri.sandbox-id"),
+    *("io.kubernetes.cri.sandbox-log-directory", "io.kubernetes.cri-o.ContainerType"),
+]
+_POD_VALUES = [
+    *(
+        "",
+        "true",
+        "tmpfs",
+        "bind",
+        "erofs",
+        "pod",
+        "container",
+        "shared",
+        "sandbox",
+        "rw",
+        "ro,nosuid",
+        "rw,dev",
+    ),
+    *("/evil", "/dev/shm", "/kubepods", "/kubepods/pod1", "/var/log/pods/a_b_c", "x", "../x"),
+    "/var/lib/kubelet/pods/c/volumes/kubernetes.io~empty-dir/data",
+    "/var/lib/kubelet/pods/c/volumes/kubernetes.io~empty-dir/evil",
+]
 _JUNK = [None, [], {}, "", "x", 0, True, 2**63, [None], [{}], {"Path": 1}]
 _PLACES = [
     *(
@@ -335,11 +369,25 @@ MUTATIONS = st.one_of(
 SPECS = st.tuples(st.sampled_from(list(BASES)), st.lists(MUTATIONS, max_size=5))
 """The name of a captured spec, and what is done to it: a failure shows these, not the whole spec."""
 
+POD_SPECS = st.tuples(
+    st.sampled_from(list(POD_BASES)),
+    st.lists(
+        st.one_of(
+            MUTATIONS,
+            _each("annotation", _POD_KEYS, _POD_VALUES),
+            _each("cgroup", ["", "/x", "/kubepods/pod1/x", "pod1.slice:cri:x", "a//pod1/../pod2/./x"]),
+            _each("privileged", ["", "a"], [False, True]),
+        ),
+        max_size=5,
+    ),
+)
+"""The same of a pod's containers, as gVisor's shim left them."""
+
 
 def build(drawn: tuple[str, list[tuple[Any, ...]]]) -> dict[str, Any]:
     """The spec that was drawn."""
     base, mutations = drawn
-    spec: dict[str, Any] = marshal.loads(BASES[base])
+    spec: dict[str, Any] = marshal.loads(_EVERY_BASE[base])
     for name, *values in mutations:
         try:
             # A copy, as a later mutation may change what this one puts there.
@@ -370,6 +418,24 @@ def _hook(spec: dict[str, Any], drawn: tuple[str, dict[str, Any]], words: list[s
 def _hook_moved(spec: dict[str, Any], place: int, stage: str) -> None:
     hook = spec["hooks"]["createContainer"].pop(place)
     spec["hooks"].setdefault(stage, []).append(hook)
+
+
+def _privileged(spec: dict[str, Any], kind: str, are_first: bool) -> None:
+    """As containerd does it: the host's nodes and one rule, then CDI, which moves its own to the end."""
+    names = [f"nvidia{minor}" for minor in range(8)]
+    numbers = {name: (195, minor) for minor, name in enumerate(names)}
+    numbers |= {"nvidiactl": (195, 255), "nvidia-uvm": (511, 0), "nvidia-modeset": (195, 254), "null": (1, 3)}
+    given = spec["linux"].get("devices") or []
+    nodes = [
+        {"path": f"/dev/{name}", "type": "c", "major": major, "minor": minor, "fileMode": 438}
+        for name, (major, minor) in numbers.items()
+        if are_first or f"/dev/{name}" not in [device["path"] for device in given]
+    ]
+    # A plugin's nodes are there before the host's, and their rules are lost.
+    spec["linux"]["devices"] = [*given, *nodes] if are_first else [*nodes, *given]
+    rules = spec["linux"]["resources"].get("devices") or []
+    rule = {"allow": True, **({"type": kind} if kind else {}), "access": "rwm"}
+    spec["linux"]["resources"]["devices"] = [rule, *([] if are_first else rules[1:])]
 
 
 def in_the_other_form(spec: dict[str, Any], path: str) -> dict[str, Any]:
@@ -417,6 +483,9 @@ _WAYS: dict[str, Callable[..., Any]] = {
     "mount": lambda spec, mount: spec["mounts"].append(mount),
     "mount is": lambda spec, place, more: spec["mounts"][place].update(more),
     "annotations": lambda spec, annotations: spec.update(annotations=dict(annotations)),
+    "annotation": lambda spec, name, value: spec["annotations"].update({name: value}),
+    "cgroup": lambda spec, path: spec["linux"].update(cgroupsPath=path),
+    "privileged": _privileged,
     "set": _set,
     "unset": _unset,
 }
