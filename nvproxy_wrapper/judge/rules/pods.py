@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nvproxy_wrapper.judge.draft import Draft
 
-_CURE = "set privileged_without_host_devices = true for containerd's runtime handler"
+_CURE = "set privileged_without_host_devices = true for its runtime handler in containerd or CRI-O"
 
 
 def keep_what_was_given(draft: Draft) -> None:
