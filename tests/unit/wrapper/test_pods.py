@@ -111,6 +111,9 @@ def test_a_rule_that_allows_everything_counts_in_each_of_its_forms_and_no_other(
         spec = privileged(NONE)
         spec["linux"]["resources"]["devices"] = [{**EVERYTHING, **rule}]
         assert judge(spec, lab).gpus == []
+    # What was allowed before everything was is no edit of CDI's.
+    spec["linux"]["resources"]["devices"].insert(0, {"allow": True, "type": "c", "major": 195, "minor": 3})
+    assert judge(spec, lab).gpus == []
     for rule in ({"allow": False}, {"type": "c"}, {"major": 195}, {"allow": 1}):
         spec = privileged(NONE)
         spec["linux"]["resources"]["devices"] = [{**EVERYTHING, **rule}]
@@ -195,8 +198,10 @@ def state(tmp_path):
     running = []
 
     def write(annotations, flags=(), name="abc", text=None, arguments=None):
-        words = ["-c", "import sys; sys.stdin.read()", *flags, *(arguments or ["boot", "--x=y", name])]
-        process = subprocess.Popen([sys.executable, *words], stdin=subprocess.PIPE)
+        words = ["-c", "print(flush=True); input()", *flags, *(arguments or ["boot", "--x=y", name])]
+        process = subprocess.Popen([sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # Popen returns before the kernel shows the new command line.
+        process.stdout.readline()
         running.append(process)
         file = tmp_path / f"{name}_sandbox:{name}.state"
         spec = {"annotations": annotations} if annotations is not None else {}
@@ -207,8 +212,7 @@ def state(tmp_path):
     tmp_path.chmod(0o711)
     yield tmp_path, write
     for process in running:
-        process.stdin.close()
-        process.wait()
+        process.communicate(b"\n")
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,11 @@ def sandbox(wrapper):
 
     def start(spec, root, *flags):
         name = spec["annotations"]["io.kubernetes.cri.sandbox-id"]
-        words = ["-c", "import sys; sys.stdin.read()", *flags, "boot", name]
-        running.append(subprocess.Popen([sys.executable, *words], stdin=subprocess.PIPE))
+        words = ["-c", "print(flush=True); input()", *flags, "boot", name]
+        process = subprocess.Popen([sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # Popen returns before the kernel shows the new command line.
+        process.stdout.readline()
+        running.append(process)
         folder = wrapper.home / root
         folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         state = {"spec": {}, "sandbox": {"pid": running[-1].pid}}
@@ -36,8 +39,7 @@ def sandbox(wrapper):
 
     yield start
     for process in running:
-        process.stdin.close()
-        process.wait()
+        process.communicate(b"\n")
 
 
 def create(wrapper, name, spec, *flags, **options):
