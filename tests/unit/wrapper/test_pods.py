@@ -113,7 +113,8 @@ def test_a_rule_that_allows_everything_counts_in_each_of_its_forms_and_no_other(
         assert judge(spec, lab).gpus == []
     # What was allowed before everything was is no edit of CDI's.
     spec["linux"]["resources"]["devices"].insert(0, {"allow": True, "type": "c", "major": 195, "minor": 3})
-    assert judge(spec, lab).gpus == []
+    decision = judge(spec, lab)
+    assert (decision.refusal, decision.devices) == (None, ["/dev/null"])
     for rule in ({"allow": False}, {"type": "c"}, {"major": 195}, {"allow": 1}):
         spec = privileged(NONE)
         spec["linux"]["resources"]["devices"] = [{**EVERYTHING, **rule}]
