@@ -6,7 +6,7 @@ each. Only what is asked for in words counts: `all` is whatever the host allows,
 
 from __future__ import annotations
 
-from nvproxy_wrapper.judge import capabilities, features
+from nvproxy_wrapper.judge import capabilities, features, nvidia_hooks
 from nvproxy_wrapper.judge.decision import Notice, Refusal, printable
 from nvproxy_wrapper.judge.device_nodes import gpus_in, is_nvidia
 
@@ -197,7 +197,8 @@ def check_alone(draft: Draft) -> None:
     """
     nodes = {device["path"] for device in draft.devices if is_nvidia(device)}
     asked = [(feature, nodes.intersection(feature.places(draft))) for feature in FEATURES]
-    if nodes and not draft.facts.has_hooks and nodes == {path for _, paths in asked for path in paths}:
+    is_toolkits = any(hook.is_known for hook in nvidia_hooks.find(draft.hooks))
+    if nodes and not is_toolkits and nodes == {path for _, paths in asked for path in paths}:
         feature = next(feature for feature, paths in asked if paths)
         raise _refused(feature, f"{feature.name}, without a GPU ({_shown(sorted(nodes))})")
 
