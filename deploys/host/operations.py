@@ -286,7 +286,13 @@ def _docker_engine(change: EngineChange) -> RemoteProgram:
     task = {
         "path": paths.DAEMON_JSON,
         "file": change.file
-        and {"text": written and written.text, "original": bool(written and written.original)},
+        and {
+            "text": written and written.text,
+            "encoding": change.encoding,
+            "original": bool(written and written.original),
+        },
+        "load": {"text": change.load, "encoding": change.encoding},
+        "load_old": {"text": change.load_old, "encoding": change.old_encoding},
         "seen": change.seen,
         "backup": paths.BACKUP_DIR,
         "runtime": change.runtime,

@@ -67,11 +67,14 @@ class Before(_Record):
 
     Written before the first change and never again: a run that failed half way must not pass for what was
     there. `daemon_json` is the file's text, null where there was none; it may hold secrets, and so may this.
+    `docker_loaded` are the runtimes, name to path, that dockerd had, be it from its command line alone.
     """
 
     files: tuple[str, ...]
     packages: dict[str, str]
     daemon_json: str | None
+    daemon_json_encoding: str = "utf-8"
+    docker_loaded: dict[str, str] = {}
 
     @classmethod
     def of(cls, snapshot: HostSnapshot) -> Self:
@@ -81,6 +84,8 @@ class Before(_Record):
             files=tuple(sorted(snapshot.files)),
             packages=dict(snapshot.packages),
             daemon_json=None if there is None else there.text,
+            daemon_json_encoding="utf-8" if there is None else there.encoding,
+            docker_loaded=dict(snapshot.engine.runtimes),
         )
 
     @property

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from deploys.model import paths
+from deploys.model import daemon_json, paths
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from deploys.model.snapshot import HostSnapshot
 
 
@@ -20,6 +22,7 @@ class FileChange:
     mode: int
     why: str
     original: bool
+    encoding: str = "utf-8"
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,11 @@ class WrapperChange:
 class EngineChange:
     """Docker's configuration to write, or (without `file`) only to load again.
 
-    `seen` is the sha256 of the file that the new text was made from. Afterwards the daemon must have the
-    runtime at `runtime_path`; at none where that is None. A `daemon` of None: Docker is gone, and only its
-    file is left to write.
+    `seen` is the sha256 of the file that the new text was made from. The daemon is given `load` in the file's
+    place, and where that fails `load_old`: the same configuration as the new file and the one that is there,
+    with all runtimes named, and all in the file's encoding. Afterwards it must have the runtime at
+    `runtime_path`; at none where that is None. A `daemon` of None: Docker is gone, and only its file is left
+    to write.
     """
 
     file: FileChange | FileRemoval | None
@@ -92,6 +97,9 @@ class EngineChange:
     can_validate: bool
     runtime: str
     runtime_path: str | None
+    load: str
+    load_old: str
+    old_encoding: str
     why: str
 
     @classmethod
@@ -100,12 +108,37 @@ class EngineChange:
         snapshot: HostSnapshot,
         file: FileChange | FileRemoval | None,
         *,
-        runtime: str,
-        runtime_path: str | None,
+        runtime: tuple[str, str | None],
+        also: Mapping[str, str],
         why: str,
     ) -> Self:
-        """The change for the dockerd and the `daemon.json` of a snapshot."""
+        """The change for the dockerd and the `daemon.json` of a snapshot.
+
+        Args:
+            snapshot: the host's.
+            file: how the file changes.
+            runtime: our runtime's name, and what it leads to afterwards.
+            also: the runtimes, name to path, that dockerd has besides those of the new file.
+            why: the reason, for people.
+        """
         engine = snapshot.engine
         there = snapshot.files.get(paths.DAEMON_JSON)
-        seen = None if there is None else there.sha256
-        return cls(file, seen, engine.daemon, engine.can_validate, runtime, runtime_path, why)
+        old = None if there is None else there.text
+        new = old if file is None else file.text if isinstance(file, FileChange) else None
+        return cls(
+            file=file,
+            seen=None if there is None else there.sha256,
+            daemon=engine.daemon,
+            can_validate=engine.can_validate,
+            runtime=runtime[0],
+            runtime_path=runtime[1],
+            load=daemon_json.named(new, also),
+            load_old=daemon_json.named(old, daemon_json.unnamed(engine.runtimes, engine.version, old)),
+            old_encoding="utf-8" if there is None else there.encoding,
+            why=why,
+        )
+
+    @property
+    def encoding(self) -> str:
+        """The encoding of the new file."""
+        return self.file.encoding if isinstance(self.file, FileChange) else self.old_encoding

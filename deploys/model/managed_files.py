@@ -15,6 +15,8 @@ from deploys.model.toolkit_config import config_toml
 from deploys.model.wrapper_files import admin_command, launcher, wrapper_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from deploys.model.applied import RuntimeProbe
     from deploys.model.settings import Settings
     from deploys.model.snapshot import HostSnapshot
@@ -29,15 +31,16 @@ class DesiredFile:
     path: str
     text: str
     mode: int = 0o644
+    encoding: str = "utf-8"
 
     @property
     def sha256(self) -> str:
         """Of its content, in hex."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return hashlib.sha256(self.text.encode(self.encoding)).hexdigest()
 
     def change(self, why: str, *, original: bool = False) -> FileChange:
         """The change that writes it."""
-        return FileChange(self.path, self.text, self.mode, why, original)
+        return FileChange(self.path, self.text, self.mode, why, original, self.encoding)
 
 
 def desired_files(
@@ -101,7 +104,17 @@ def daemon_json_file(settings: Settings, snapshot: HostSnapshot) -> DesiredFile:
     text = daemon_json.with_runtime(text, settings.runtime_name, paths.SHIM)
     # It is not ours alone: a host may keep registry secrets in it and have it closed to others.
     there = snapshot.files.get(paths.DAEMON_JSON)
-    return DesiredFile(Step.DOCKER, paths.DAEMON_JSON, text, 0o644 if there is None else there.mode)
+    if there is None:
+        return DesiredFile(Step.DOCKER, paths.DAEMON_JSON, text)
+    return DesiredFile(Step.DOCKER, paths.DAEMON_JSON, text, there.mode, there.encoding)
+
+
+def runtimes_besides(snapshot: HostSnapshot, text: str) -> Mapping[str, str]:
+    """The runtimes that dockerd has from its command line alone, and that a load of a new text would drop."""
+    engine = snapshot.engine
+    former = Applied.read(snapshot).runtime
+    also = daemon_json.unnamed(engine.runtimes, engine.version, snapshot.text_of(paths.DAEMON_JSON), text)
+    return {name: path for name, path in also.items() if name != former}
 
 
 def file_change(snapshot: HostSnapshot, file: DesiredFile) -> FileChange | None:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from deploys.model import daemon_json, paths
 from deploys.model.applied import Applied, Before
 from deploys.model.capabilities import not_taken, not_there
 from deploys.model.drivers import unsupported
-from deploys.model.managed_files import daemon_json_file
+from deploys.model.managed_files import daemon_json_file, runtimes_besides
 from deploys.model.plan import Refusal
 from deploys.model.toolkit_config import rules_of_its_own, runtimes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from deploys.model.applied import RuntimeProbe
     from deploys.model.settings import Settings
-    from deploys.model.snapshot import HostSnapshot
+    from deploys.model.snapshot import HostSnapshot, Program
 
 # The release, unpacked, is some 250 MB; staging holds it once more, and the packages some 30 MB.
 DISK_NEEDED = 1_000_000_000
 PYTHON_FLOOR = (3, 8)
-# All of them read the same config.toml (nvidia-container-toolkit v1.20.0, cmd/nvidia-container-runtime*).
-_SHIM_NAMES = tuple(paths.SHIM.rsplit("/", 1)[-1] + mode for mode in ("", ".cdi", ".legacy"))
+# All of them read the same config.toml (nvidia-container-toolkit v1.20.0, cmd/nvidia-container-runtime*; the
+# last two are of 1.9 to 1.11, and what the GPU operator's toolkit container puts behind a script).
+_SHIM_NAMES = {
+    paths.SHIM.rsplit("/", 1)[-1] + mode for mode in ("", ".cdi", ".legacy", "-experimental", ".real")
+}
 
 
 def refusals(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
@@ -125,20 +129,20 @@ def _daemon_json(snapshot: HostSnapshot) -> Refusal | None:
     if there.is_link:
         return Refusal(f"{paths.DAEMON_JSON} is a symbolic link", "Put the file itself there, and run again.")
     if there.text is None:
-        return Refusal(f"{paths.DAEMON_JSON} is not UTF-8 text", remedy)
+        return Refusal(f"{paths.DAEMON_JSON} is not UTF-8 text, nor UTF-16 with a byte order mark", remedy)
     try:
         daemon_json.parse(there.text)
     except daemon_json.DaemonJsonError as error:
         return Refusal(f"{paths.DAEMON_JSON}: {error}", remedy)
-    return None
+    wrong = daemon_json.refusal_of_mark(there.text, snapshot.engine.version)
+    return None if wrong is None else Refusal(f"{paths.DAEMON_JSON}: {wrong}", remedy)
 
 
 def _default_runtime(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
     if _daemon_json(snapshot) is not None or _before(snapshot) is not None:
         return None  # What would be loaded is not known.
-    lost = daemon_json.lost_default(
-        daemon_json_file(settings, snapshot).text, snapshot.engine.default_runtime
-    )
+    text = daemon_json_file(settings, snapshot).text
+    lost = daemon_json.lost_default(text, snapshot.engine.default_runtime, runtimes_besides(snapshot, text))
     if lost is None:
         return None
     return Refusal(
@@ -184,8 +188,30 @@ def runtimes_behind_the_shim(snapshot: HostSnapshot) -> tuple[str, ...]:
     # Without the file the shim has its defaults: runc.
     if runtimes_of(snapshot.text_of(paths.TOOLKIT_CONFIG)) == (paths.LAUNCHER,):
         return ()
-    runtimes = snapshot.engine.runtimes
-    return tuple(name for name, path in runtimes.items() if path.rsplit("/", 1)[-1] in _SHIM_NAMES)
+    engine = snapshot.engine
+    return tuple(
+        name
+        for name, path in engine.runtimes.items()
+        if _leads_to_the_shim(engine.binaries.get(name, path), engine.programs, set())
+    )
+
+
+def _leads_to_the_shim(word: str, programs: Mapping[str, Program], seen: set[str]) -> bool:
+    """Whether a command is the shim, or a link or script that names one of its names in the end.
+
+    A script that names it may give it another configuration file, and would be no hindrance then. To tell
+    that takes a shell, and to take it for a hindrance only asks for containers to be stopped.
+    """
+    if word.rsplit("/", 1)[-1] in _SHIM_NAMES:
+        return True
+    program = programs.get(word)
+    if program is None or word in seen:
+        return False
+    seen.add(word)
+    if program.path.rsplit("/", 1)[-1] in _SHIM_NAMES:
+        return True
+    said = re.sub(r"(?m)^\s*#.*", "", program.script or "")
+    return any(_leads_to_the_shim(other, programs, seen) for other in re.findall(r"[\w./+-]+", said))
 
 
 def _containers(snapshot: HostSnapshot) -> Refusal | None:

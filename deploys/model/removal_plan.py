@@ -14,7 +14,7 @@ from deploys.model.versions import TOOLKIT_PACKAGES
 if TYPE_CHECKING:
     from deploys.model.applied import Before
     from deploys.model.settings import Settings
-    from deploys.model.snapshot import HostSnapshot, ManagedFile
+    from deploys.model.snapshot import Engine, HostSnapshot, ManagedFile
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,9 @@ def _without_runtime(snapshot: HostSnapshot, before: Before, name: str) -> Engin
     try:
         text = _text_of(there)
         without = daemon_json.without_runtime(text, name, before.daemon_json)
-        former = daemon_json.runtime_path(before.docker_runtimes.get(name))
-        lost = daemon_json.lost_default(without, engine.default_runtime)
+        also = _besides(engine, before, name, text, without)
+        former = daemon_json.runtime_path(before.docker_runtimes.get(name), engine.version)
+        lost = daemon_json.lost_default(without, engine.default_runtime, also)
     except daemon_json.DaemonJsonError as error:
         if engine.daemon is None:
             # Nothing reads it any more, and nobody can be asked to repair it for that.
@@ -93,13 +94,37 @@ def _without_runtime(snapshot: HostSnapshot, before: Before, name: str) -> Engin
     if without is None and there is not None:
         file = FileRemoval(paths.DAEMON_JSON, "it was not there")
     elif without is not None and without != text:
-        file = FileChange(paths.DAEMON_JSON, without, 0o644, "the runtime is taken out", original=False)
+        as_before = there is None or without == before.daemon_json
+        file = FileChange(
+            paths.DAEMON_JSON,
+            without,
+            0o644,
+            "the runtime is taken out",
+            original=False,
+            encoding=before.daemon_json_encoding if as_before or there is None else there.encoding,
+        )
     if file is None and engine.runtimes.get(name) != paths.SHIM:
         return None
-    return EngineChange.of(snapshot, file, runtime=name, runtime_path=former, why=paths.DAEMON_JSON)
+    return EngineChange.of(
+        snapshot,
+        file,
+        runtime=(name, also.get(name) if former is None else former),
+        also=also,
+        why=paths.DAEMON_JSON,
+    )
+
+
+def _besides(
+    engine: Engine, before: Before, name: str, text: str | None, without: str | None
+) -> dict[str, str]:
+    """The runtimes that dockerd's command line names, and no file: those of before the first run, and now."""
+    then = daemon_json.unnamed(before.docker_loaded, engine.version, before.daemon_json, without)
+    now = daemon_json.unnamed(engine.runtimes, engine.version, text, without)
+    now.pop(name, None)
+    return {**now, **then}
 
 
 def _text_of(file: ManagedFile | None) -> str | None:
     if file is not None and file.text is None:
-        raise daemon_json.DaemonJsonError("it is not UTF-8 text")
+        raise daemon_json.DaemonJsonError("it is not UTF-8 text, nor UTF-16 with a byte order mark")
     return None if file is None else file.text

@@ -15,7 +15,7 @@ from deploys.model.changes import (
     ReleaseChange,
     WrapperChange,
 )
-from deploys.model.managed_files import desired_files, file_change
+from deploys.model.managed_files import desired_files, file_change, runtimes_besides
 from deploys.model.plan import Plan, Step
 from deploys.model.preflight import refusals, refusals_of_fetching
 from deploys.model.settings import Architecture
@@ -134,8 +134,13 @@ def _engine(settings: Settings, snapshot: HostSnapshot, file: FileChange | None)
     if file is None and loaded == paths.SHIM:
         return None
     why = file.why if file is not None else f"dockerd has {loaded!r} loaded, not what the file says"
+    text = snapshot.text_of(paths.DAEMON_JSON) if file is None else file.text
     return EngineChange.of(
-        snapshot, file, runtime=name, runtime_path=paths.SHIM, why=f"{paths.DAEMON_JSON}: {why}"
+        snapshot,
+        file,
+        runtime=(name, paths.SHIM),
+        also=runtimes_besides(snapshot, text),
+        why=f"{paths.DAEMON_JSON}: {why}",
     )
 
 

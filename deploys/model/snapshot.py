@@ -60,11 +60,20 @@ class Driver(_Part):
     capabilities: tuple[str, ...] | None
 
 
+class Program(_Part):
+    """A program of the host: where links lead to, and its text where it is a script."""
+
+    path: str
+    script: str | None
+
+
 class Engine(_Part):
     """Docker, as its own daemon answers.
 
-    `runtimes` are the ones that are really loaded (name to path); `containers` the names of the running ones
-    by runtime, or null where that cannot be told.
+    `runtimes` are the ones that are really loaded (name to path, or to type); `binaries` what those start
+    that are given by type and say so (name to `BinaryName`); `programs` the scripts and links that all these
+    lead to, by the words that name them; `containers` the names of the running ones by runtime, or null where
+    that cannot be told.
     """
 
     client: str | None
@@ -74,12 +83,18 @@ class Engine(_Part):
     error: str | None
     can_validate: bool
     runtimes: Mapping[str, str]
+    binaries: Mapping[str, str] = {}
+    programs: Mapping[str, Program] = {}
     default_runtime: str | None
     containers: Mapping[str, tuple[str, ...]] | None
 
 
 class ManagedFile(_Part):
-    """A file that this project writes, as it is now. `text` is null where it is too large or not UTF-8."""
+    """A file that this project writes, as it is now.
+
+    `text` is null where it is too large or no text. A byte order mark is its first character, and decides the
+    `encoding`: `utf-8` where it is none of UTF-16's.
+    """
 
     sha256: str
     mode: int
@@ -87,6 +102,7 @@ class ManagedFile(_Part):
     group: int
     is_link: bool
     text: str | None
+    encoding: str = "utf-8"
 
 
 class HostSnapshot(_Part):

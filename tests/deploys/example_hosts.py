@@ -117,15 +117,16 @@ def snapshot(record: dict[str, Any]) -> HostSnapshot:
     return HostSnapshot.model_validate(record)
 
 
-def file_record(text: str, mode: int = 0o644) -> dict[str, Any]:
+def file_record(text: str, mode: int = 0o644, encoding: str = "utf-8") -> dict[str, Any]:
     """A file of root's as the probe tells of it."""
     return {
-        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "sha256": hashlib.sha256(text.encode(encoding)).hexdigest(),
         "mode": mode,
         "owner": 0,
         "group": 0,
         "is_link": False,
         "text": text,
+        "encoding": encoding,
     }
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def _write(host: dict[str, Any], change: FileChange) -> None:
-    host["files"][change.path] = file_record(change.text, change.mode)
+    host["files"][change.path] = file_record(change.text, change.mode, change.encoding)
 
 
 def after(

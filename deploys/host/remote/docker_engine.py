@@ -1,10 +1,12 @@
 """Give Docker its configuration: checked first, reloaded, read back, and put back where it was not taken.
 
-Task: `{"path", "file": {"text", "original"} | null, "seen", "backup", "runtime", "runtime_path", "daemon",
-"can_validate"}`. Answer: `{}`. A `file` of null means to load again what is there, a `text` of null to have
-no file; `seen` is the sha256 of the file that the text was made from, null for none; a `runtime_path` of null
-means that the runtime must be gone; a `daemon` of null means that Docker is gone, and nothing checks or loads
-the file.
+Task: `{"path", "file": {"text", "encoding", "original"} | null, "load", "load_old": {"text", "encoding"},
+"seen", "backup", "runtime", "runtime_path", "daemon", "can_validate"}`. Answer: `{}`.
+A `file` of null means to load again what is there, a `text` of null to have no file; `load` is what dockerd
+is given in its place, and `load_old` in that of the file that is there, as a reload keeps the runtimes that
+are loaded where a file names none; `seen` is the sha256 of the file that the texts were made from, null for
+none; a `runtime_path` of null means that the runtime must be gone; a `daemon` of null means that Docker is
+gone, and nothing checks or loads the file.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ RELOAD_SECONDS = 20
 
 
 class State(NamedTuple):
-    """What the file holds (None: it is not there), whose it is, and what dockerd's runtime leads to."""
+    """What the file holds (None: it is not there), what dockerd is given, whose it is, the runtime's path."""
 
     content: bytes | None
+    load: bytes
     mode: int
     owner: tuple[int, int]
     runtime_path: str | None
@@ -99,20 +102,6 @@ def put(path: str, content: bytes | None, state: State) -> None:
     os.chown(path, *state.owner)
 
 
-def loadable(content: bytes | None) -> bytes:
-    """The same configuration in a form that says which runtimes there are, be it none.
-
-    A reload of a file without `runtimes`, or of none, keeps those that are loaded (moby 20.10 to 29,
-    daemon/reload_unix.go asks whether the value is set). A `null` does not do in place of the empty object:
-    Docker 20.10 dies of it.
-    """
-    text = (content or b"").strip() or b"{}"
-    config = json.loads(text)
-    if content is not None and "runtimes" in config:
-        return content
-    return text.replace(b"{", b'{"runtimes": {}' + (b", " if config else b""), 1)
-
-
 def settle(task: dict[str, Any], state: State, verb: str = "reload") -> None:
     """Have a configuration loaded, and the file hold it to the letter, loaded or not.
 
@@ -126,7 +115,7 @@ def settle(task: dict[str, Any], state: State, verb: str = "reload") -> None:
     path = task["path"]
     try:
         if task["daemon"] is not None:
-            put(path, loadable(state.content), state)
+            put(path, state.load, state)
             reload(task["runtime"], state.runtime_path, verb)
     finally:
         put(path, state.content, state)
@@ -136,11 +125,16 @@ def state_of(task: dict[str, Any]) -> State:
     """How it is now; a file that is not there would be root's."""
     path = task["path"]
     loaded = None if task["daemon"] is None else path_of(loaded_runtimes() or {}, task["runtime"])
-    content = content_of(path)
+    content, load = content_of(path), encoded(task["load_old"])
     if content is None:
-        return State(None, 0o644, (0, 0), loaded)
+        return State(None, load, 0o644, (0, 0), loaded)
     status = os.stat(path)
-    return State(content, status.st_mode & 0o777, (status.st_uid, status.st_gid), loaded)
+    return State(content, load, status.st_mode & 0o777, (status.st_uid, status.st_gid), loaded)
+
+
+def encoded(text: dict[str, str]) -> bytes:
+    """A text of the task as a file holds it; its byte order mark, if any, is its first character."""
+    return text["text"].encode(text["encoding"])
 
 
 def main(task: dict[str, Any]) -> dict[str, Any]:
@@ -149,15 +143,15 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
     old = None
     try:
         there = state_of(task)
-        wanted = there._replace(runtime_path=task["runtime_path"])
+        check_seen(path, there.content, task["seen"])
+        wanted = there._replace(runtime_path=task["runtime_path"], load=encoded(task["load"]))
         if file is not None:
-            check_seen(path, there.content, task["seen"])
-            wanted = wanted._replace(content=None if file["text"] is None else file["text"].encode())
+            wanted = wanted._replace(content=None if file["text"] is None else encoded(file))
         if task["can_validate"]:
             candidate = path + ".nvproxy-fleet.candidate"
             try:
                 # dockerd reads it as root; the real one may hold registry secrets.
-                replace_file(candidate, loadable(wanted.content), 0o600)
+                replace_file(candidate, wanted.load, 0o600)
                 validate(task["daemon"], candidate)
             finally:
                 with contextlib.suppress(FileNotFoundError):

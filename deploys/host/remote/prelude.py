@@ -189,6 +189,19 @@ def tree_digest_of(lines: list[str]) -> str:
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
+def decoded(content: bytes) -> tuple[str, str]:
+    """A text and its encoding, told by a byte order mark as dockerd tells it; the mark stays in the text.
+
+    (moby 23.0, daemon/config/config.go, by golang.org/x/text's BOMOverride.)
+
+    Raises:
+        UnicodeDecodeError: it is no text.
+    """
+    marks = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+    encoding = marks.get(content[:2], "utf-8")
+    return content.decode(encoding), encoding
+
+
 def kept_path(backup: str, path: str, *, original: bool) -> str:
     """Where the copy of a file is: as it was before the first run, or what the last change replaced."""
     return os.path.join(backup, "original" if original else "previous", path.strip("/").replace("/", "%"))

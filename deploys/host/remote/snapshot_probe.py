@@ -7,6 +7,7 @@ Runs on the host with its own Python 3.8 or later. The task says what to look at
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -16,10 +17,12 @@ import stat
 import sys
 from typing import Any
 
-from deploys.host.remote.prelude import SEARCH_PATH, digest, run, running_containers, tree_digest
+from deploys.host.remote.prelude import SEARCH_PATH, decoded, digest, run, running_containers, tree_digest
 
 TEXT_LIMIT = 262144
 ELF_64_BIT = b"\x7fELF\x02"
+SCRIPT_LIMIT = 65536
+PROGRAMS_LIMIT = 64
 PROGRAMS = ("/usr/bin/nvidia-smi",)
 
 
@@ -145,6 +148,8 @@ def engine() -> dict[str, Any]:
         "error": None,
         "can_validate": False,
         "runtimes": {},
+        "binaries": {},
+        "programs": {},
         "default_runtime": None,
         "containers": None,
     }
@@ -161,11 +166,17 @@ def engine() -> dict[str, Any]:
         answer["version"] = info["ServerVersion"]
         answer["default_runtime"] = info.get("DefaultRuntime")
         answer["containers"] = running_containers()
+        runtimes = info.get("Runtimes") or {}
+        runtimes = {name: runtime for name, runtime in runtimes.items() if isinstance(runtime, dict)}
         answer["runtimes"] = {
             name: runtime.get("path") or runtime.get("runtimeType") or ""
-            for name, runtime in (info.get("Runtimes") or {}).items()
-            if isinstance(runtime, dict)
+            for name, runtime in runtimes.items()
         }
+        options = {name: runtime.get("options") or {} for name, runtime in runtimes.items()}
+        answer["binaries"] = {
+            name: option["BinaryName"] for name, option in options.items() if option.get("BinaryName")
+        }
+        answer["programs"] = programs([*answer["runtimes"].values(), *answer["binaries"].values()])
     else:
         errors = info.get("ServerErrors") or [err.strip() or out.strip() or "no answer"]
         answer["error"] = errors[0][:500]
@@ -173,6 +184,27 @@ def engine() -> dict[str, Any]:
         _, usage, _ = run([daemon, "--help"])
         answer["can_validate"] = "--validate" in usage
     return answer
+
+
+def programs(words: list[str]) -> dict[str, dict[str, Any]]:
+    """The scripts and links that these words name, by word, and those that the scripts among them name.
+
+    Which of the words in a script are commands is not asked: one too many is harmless.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    waiting = list(words)
+    while waiting and len(found) < PROGRAMS_LIMIT:
+        word = waiting.pop(0)
+        path = shutil.which(word, path=SEARCH_PATH) if word else None
+        if word in found or path is None:
+            continue
+        text = read(path)
+        script = text[:SCRIPT_LIMIT] if text.startswith("#!") else None
+        if script is not None or os.path.realpath(path) != word:
+            found[word] = {"path": os.path.realpath(path), "script": script}
+        if script is not None:
+            waiting += re.findall(r"[\w./+-]+", script)
+    return found
 
 
 def packages(names: list[str]) -> dict[str, str]:
@@ -188,13 +220,10 @@ def managed_file(path: str) -> dict[str, Any] | None:
         status = os.lstat(path)
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
-        text = None
+        text, encoding = None, "utf-8"
         if status.st_size <= TEXT_LIMIT:
-            with open(path, "rb") as file:
-                try:
-                    text = file.read().decode("utf-8")
-                except UnicodeDecodeError:
-                    text = None
+            with open(path, "rb") as file, contextlib.suppress(UnicodeDecodeError):
+                text, encoding = decoded(file.read())
         return {
             "sha256": digest(path),
             "mode": stat.S_IMODE(status.st_mode),
@@ -202,6 +231,7 @@ def managed_file(path: str) -> dict[str, Any] | None:
             "group": status.st_gid,
             "is_link": stat.S_ISLNK(status.st_mode),
             "text": text,
+            "encoding": encoding,
         }
     except OSError:
         return None

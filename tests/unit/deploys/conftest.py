@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from deploys.host.remote import prelude, snapshot_probe
+from deploys.model import daemon_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +65,7 @@ class Docker:
         self.path = home / "etc" / "docker" / "daemon.json"
         self.path.parent.mkdir(parents=True)
         self.backup = home / "backup"
+        self.besides: dict[str, str] = {}
         self._loaded = programs.home / "loaded"
         self._loaded.write_text('{"runc": {"path": "runc"}}')
         programs.add(
@@ -83,11 +85,13 @@ class Docker:
             "#!/usr/bin/python3 -IS\n"
             "import json, os\n"
             f"path = {str(self.path)!r}\n"
-            "text = open(path).read() if os.path.exists(path) else ''\n"
+            "content = open(path, 'rb').read() if os.path.exists(path) else b''\n"
+            "is_utf_16 = content[:2] in (b'\\xff\\xfe', b'\\xfe\\xff')\n"
+            "text = content.decode('utf-16' if is_utf_16 else 'utf-8-sig')\n"
             "open('texts', 'a').write(json.dumps(text) + '\\n')\n"
             "config = json.loads(text or '{}')\n"
             "if 'runtimes' in config:\n"
-            "    loaded = {'runc': {'path': 'runc'}, **config['runtimes']}\n"
+            "    loaded = {'runc': {'path': 'runc'}, **(config['runtimes'] or {})}\n"
             "    open('loaded', 'w').write(json.dumps(loaded))\n"
         )
         reload.chmod(0o755)
@@ -130,13 +134,19 @@ class Docker:
         **others: object,
     ) -> dict[str, object]:
         """To write a text, or to have no file where that is None."""
+        there = self.path.read_bytes() if self.path.exists() else None
+        old, old_encoding = (None, "utf-8") if there is None else prelude.decoded(there)
+        new = old if others.get("file", True) is None else text
+        encoding = others.pop("encoding", "utf-8")
         return {
             "path": str(self.path),
-            "file": {"text": text, "original": original},
+            "file": {"text": text, "encoding": encoding, "original": original},
+            "load": {"text": daemon_json.named(new, self.besides), "encoding": encoding},
+            "load_old": {"text": daemon_json.named(old, self.besides), "encoding": old_encoding},
             "backup": str(self.backup),
             "runtime": "nvidia",
             "runtime_path": runtime_path,
-            "seen": hashlib.sha256(self.path.read_bytes()).hexdigest() if self.path.exists() else None,
+            "seen": None if there is None else hashlib.sha256(there).hexdigest(),
             "daemon": "dockerd",
             "can_validate": True,
             **others,

@@ -52,10 +52,8 @@ REFUSALS: dict[str, tuple[Drift, str]] = {
         at("files", paths.DAEMON_JSON, value={**file_record(""), "text": None}),
         "/etc/docker/daemon.json is not UTF-8 text",
     ),
-    "a default runtime of dockerd's command line": (
-        lambda record: record["engine"].update(
-            default_runtime="kata", runtimes={"kata": "/k", **record["engine"]["runtimes"]}
-        ),
+    "a default runtime that is nowhere": (
+        at("engine", "default_runtime", value="kata"),
         "Docker's default runtime is kata, and /etc/docker/daemon.json would not name it",
     ),
     "a default runtime that the file says and dockerd has not loaded": (
@@ -183,6 +181,57 @@ def test_containers_that_run_under_runc_behind_the_shim_are_not_pulled_away_from
         "could not be stopped or entered any more once it starts runsc: train-1, train-2. Stop them"
         in str(made.refusals[0])
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "binaries", "programs"),
+    [
+        (f"{SHIM_BY_NAME}-experimental", {}, {}),
+        ("wrapper", {}, {"wrapper": ("/usr/bin/wrapper", f'#!/bin/sh\nDEBUG=1 exec {SHIM_BY_NAME} "$@"\n')}),
+        ("/opt/run", {}, {"/opt/run": (paths.SHIM, None)}),
+        (
+            "/opt/a",
+            {},
+            {
+                "/opt/a": ("/opt/a", "#!/bin/sh\n. /opt/env\n/opt/b $@"),
+                "/opt/b": ("/opt/b", "#!/bin/bash\n'" + paths.SHIM + "'"),
+            },
+        ),
+        ("/opt/a", {}, {"/opt/a": ("/opt/a", f'#!/bin/sh\n$(dirname $0)/{SHIM_BY_NAME}.real "$@"')}),
+        ("io.containerd.runc.v2", {"nvidia": paths.SHIM}, {}),
+    ],
+)
+def test_a_link_a_script_or_a_type_is_followed_to_the_shim_that_it_starts(path, binaries, programs):
+    host = drifted(in_use(RUNC_BEHIND_IT, {"nvidia": ["train-1"]}, path), following(binaries, programs))
+    assert "train-1" in str(site_plan(SETTINGS, host, SOURCES).refusals)
+
+
+@pytest.mark.parametrize(
+    ("path", "programs"),
+    [
+        ("/opt/a", {"/opt/a": ("/opt/a", f'#!/bin/sh\n# unlike {SHIM_BY_NAME}\nexec runc "$@"')}),
+        ("/opt/a", {"/opt/a": ("/opt/a", "#!/bin/sh\n/opt/b"), "/opt/b": ("/opt/b", "#!/bin/sh\n/opt/a")}),
+        ("io.containerd.runc.v2", {}),
+    ],
+)
+def test_a_script_that_starts_something_else_is_no_hindrance(path, programs):
+    host = drifted(in_use(RUNC_BEHIND_IT, {"nvidia": ["web"]}, path), following({}, programs))
+    assert site_plan(SETTINGS, host, SOURCES).refusals == ()
+
+
+def following(binaries, programs):
+    def drift(record):
+        record["engine"]["binaries"] = binaries
+        record["engine"]["programs"] = {
+            word: {"path": path, "script": script} for word, (path, script) in programs.items()
+        }
+
+    return drift
+
+
+def test_a_byte_order_mark_that_this_docker_does_not_take_is_a_refusal_with_the_version():
+    host = drifted(BLANK, at("files", paths.DAEMON_JSON, value=file_record("\ufeff{}")))
+    assert "Docker 20.10.24+dfsg1 does not take" in str(site_plan(SETTINGS, host, SOURCES).refusals)
 
 
 def test_a_shim_without_a_config_has_runc_behind_it():

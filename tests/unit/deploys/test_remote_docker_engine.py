@@ -239,6 +239,30 @@ def test_a_kill_between_load_and_last_write_leaves_a_whole_file_and_the_next_run
     assert "nvidia" not in docker.loaded
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+def test_a_file_with_a_byte_order_mark_is_written_loaded_and_given_back_in_its_encoding(docker, encoding):
+    theirs = '\ufeff{\r\n  "labels": ["ort=München"]\r\n}\r\n'
+    docker.path.write_bytes(theirs.encode(encoding))
+    ours = daemon_json.with_runtime(theirs, "nvidia", "/shim")
+    assert docker_engine.main(docker.task(ours, encoding=encoding)) == {}
+    assert docker.path.read_bytes() == ours.encode(encoding)
+    assert docker.loaded["nvidia"] == {"path": "/shim"}
+    assert docker_engine.main(docker.task(theirs, None, encoding=encoding)) == {}
+    assert docker.path.read_bytes() == theirs.encode(encoding)
+    assert "nvidia" not in docker.loaded
+
+
+def test_what_is_loaded_of_the_command_line_stays_loaded_and_is_not_in_the_file(docker):
+    docker.besides = {"kata": "/k"}
+    docker.write(OLD)
+    assert docker_engine.main(docker.task(NEW)) == {}
+    assert docker.loaded["kata"] == {"path": "/k"}
+    assert docker.path.read_text() == NEW
+    docker.suffers("no-reload")
+    assert "error" in docker_engine.main(docker.task(OLD, None))
+    assert docker.path.read_text() == NEW
+
+
 # Files as owners have them, one of each kind; an empty one and none are kinds too.
 FORMER = {"path": "nvidia-container-runtime", "runtimeArgs": []}
 OWNERS = {
@@ -254,6 +278,7 @@ OWNERS = {
     ),
     "ours and another": json.dumps({"runtimes": {"nvidia": FORMER, "kata": {"path": "/k"}}}),
     "one by its type": '{"runtimes": {"nvidia": {"runtimeType": "io.containerd.runc.v2", "options": {}}}}',
+    "runtimes that are null": '{"runtimes": null, "debug": true}',
     "odd spellings": '{"labels": ["ort=M\\u00fcnchen"], "x": 12345678901234567890, "shutdown-timeout": 1e1}',
 }
 

@@ -112,6 +112,16 @@ INFO = {
 }
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+def test_a_text_is_told_with_its_byte_order_mark_and_its_encoding(tmp_path, encoding):
+    path = tmp_path / "daemon.json"
+    path.write_bytes('\ufeff{"a": "ü"}'.encode(encoding))
+    found = snapshot_probe.managed_file(str(path))
+    assert (found["text"], found["encoding"]) == ('\ufeff{"a": "ü"}', encoding)
+    path.write_bytes(b"\xff\xfe{")
+    assert snapshot_probe.managed_file(str(path))["text"] is None
+
+
 class TestEngine:
     """Docker, asked itself. docker and dockerd are stand-ins."""
 
@@ -160,6 +170,23 @@ class TestEngine:
     def test_an_answer_of_another_shape_is_no_answer(self, programs, info):
         assert self.answer(programs, info)["running"] is False
 
+    def test_scripts_and_links_are_followed_to_what_they_name(self, programs):
+        programs.add("outer", 'inner "$@"')
+        programs.add("inner", "exec nvidia-container-runtime")
+        (programs.directory / "linked").symlink_to("/bin/sh")
+        runtimes = {
+            "a": {"path": "outer"},
+            "b": {"runtimeType": "io.containerd.runc.v2", "options": {"BinaryName": "linked"}},
+            "c": {"path": "/not/there"},
+        }
+        found = self.answer(programs, {**INFO, "Runtimes": runtimes})
+        assert found["binaries"] == {"b": "linked"}
+        assert found["programs"]["linked"] == {"path": os.path.realpath("/bin/sh"), "script": None}
+        for word in ("outer", "inner"):
+            path = programs.directory / word
+            assert found["programs"][word] == {"path": str(path), "script": path.read_text()}
+        assert "/not/there" not in found["programs"]
+
     @pytest.mark.parametrize("runtimes", [None, [], {"a": None}, {"a": "x"}])
     def test_runtimes_of_another_shape_are_none(self, programs, runtimes):
         found = self.answer(programs, {"ServerVersion": "1", "Runtimes": runtimes})
@@ -183,7 +210,7 @@ class TestFiles:
         assert found["text"] == "größer\n"
         assert (found["mode"], found["owner"], found["is_link"]) == (0o640, os.getuid(), False)
 
-    @pytest.mark.parametrize("content", [b"\xff\xfe", b"x" * (snapshot_probe.TEXT_LIMIT + 1)])
+    @pytest.mark.parametrize("content", [b"\xff\xff", b"x" * (snapshot_probe.TEXT_LIMIT + 1)])
     def test_what_is_not_text_or_too_large_has_a_hash_and_no_text(self, tmp_path, content):
         path = tmp_path / "file"
         path.write_bytes(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,13 +12,15 @@ from deploys.model.applied import Before
 from deploys.model.changes import FileRemoval
 from deploys.model.plan import Refusal
 from deploys.model.removal_plan import RemovalPlan, removal_plan
+from deploys.model.site_plan import site_plan
 from deploys.model.versions import TOOLKIT_PACKAGES
 from tests.deploys.example_hosts import BLANK, at, drifted, file_record, without
-from tests.deploys.simulated_host import CONVERGED, SETTINGS, SOURCES, converged
+from tests.deploys.simulated_host import CONVERGED, SETTINGS, SOURCES, after, converged
 
 if TYPE_CHECKING:
     from deploys.model.changes import EngineChange
     from deploys.model.snapshot import HostSnapshot
+    from tests.deploys.example_hosts import Drift
 
 
 PASSING = '{"runtimes": {}}'
@@ -31,8 +34,8 @@ def engine(host: HostSnapshot) -> EngineChange | Refusal | None:
     return made if isinstance(made, Refusal) else made.engine
 
 
-def converged_from(daemon_json: str) -> HostSnapshot:
-    first = drifted(BLANK, at("files", paths.DAEMON_JSON, value=file_record(daemon_json)))
+def converged_from(daemon_json: str, *drifts: Drift) -> HostSnapshot:
+    first = drifted(BLANK, at("files", paths.DAEMON_JSON, value=file_record(daemon_json)), *drifts)
     return converged(SETTINGS, first, SOURCES)
 
 
@@ -44,7 +47,8 @@ def converged_from(daemon_json: str) -> HostSnapshot:
             '{"runtimes": {"nvidia": {"path": "nvidia-container-runtime", "args": []}}}',
             "nvidia-container-runtime",
         ),
-        ('{"runtimes": {"nvidia": {"runtimeType": "io.containerd.x.v1"}}}', "io.containerd.x.v1"),
+        # Docker 20.10 knows no types, and has nothing for such a runtime.
+        ('{"runtimes": {"nvidia": {"runtimeType": "io.containerd.x.v1"}}}', ""),
         ("{}", None),
         ("", None),
     ],
@@ -53,6 +57,60 @@ def test_taking_the_runtime_out_puts_daemon_json_back_as_it_was(theirs, path):
     change = engine(converged_from(theirs))
     assert change.file.text == theirs
     assert (change.runtime, change.runtime_path) == ("nvidia", path)
+
+
+def test_a_runtime_that_was_given_by_its_type_comes_back_by_it():
+    theirs = '{"runtimes": {"nvidia": {"runtimeType": "io.containerd.x.v1"}}}'
+    assert engine(converged_from(theirs, at("engine", "version", value="29.0.0"))).runtime_path == (
+        "io.containerd.x.v1"
+    )
+
+
+def test_a_file_comes_back_in_the_encoding_that_it_had():
+    theirs = '\ufeff{"debug": true}\r\n'
+    record = file_record(theirs, encoding="utf-16-le")
+    modern = at("engine", "version", value="29.0.0")
+    first = drifted(BLANK, at("files", paths.DAEMON_JSON, value=record), modern)
+    plan = site_plan(SETTINGS, first, SOURCES)
+    assert plan.engine.file.text.startswith("\ufeff{")
+    assert plan.engine.file.encoding == plan.engine.old_encoding == "utf-16-le"
+    change = engine(after(plan, SETTINGS, first, SOURCES))
+    assert (change.file.text, change.file.encoding) == (theirs, "utf-16-le")
+
+
+def test_runtimes_of_the_command_line_are_loaded_again_and_written_nowhere():
+    """Any reload of a file that names runtimes drops them; a Jetson's default runtime is one of them."""
+    theirs = '{"default-runtime": "nvidia"}'
+    first = drifted(
+        BLANK,
+        at("files", paths.DAEMON_JSON, value=file_record(theirs)),
+        at("engine", "runtimes", value={"runc": "runc", "nvidia": "/n", "kata": "/k"}),
+        at("engine", "default_runtime", value="nvidia"),
+    )
+    plan = site_plan(SETTINGS, first, SOURCES)
+    assert json.loads(plan.engine.load)["runtimes"] == {
+        "nvidia": {"path": paths.SHIM},
+        "kata": {"path": "/k"},
+    }
+    assert json.loads(plan.engine.file.text)["runtimes"] == {"nvidia": {"path": paths.SHIM}}
+    change = engine(after(plan, SETTINGS, first, SOURCES))
+    assert change.file.text == theirs
+    assert change.runtime_path == "/n"
+    assert json.loads(change.load)["runtimes"] == {"nvidia": {"path": "/n"}, "kata": {"path": "/k"}}
+
+
+def test_a_runtime_that_its_owner_has_taken_out_meanwhile_is_not_loaded_again():
+    host = converged_from(
+        '{"runtimes": {"kata": {"path": "/k"}}}',
+        at("engine", "runtimes", value={"runc": "runc", "kata": "/k"}),
+    )
+    text = json.dumps({"runtimes": {"nvidia": {"path": paths.SHIM}}})
+    edited = drifted(
+        host,
+        at("files", paths.DAEMON_JSON, value=file_record(text)),
+        at("engine", "runtimes", value={"runc": "runc", "nvidia": paths.SHIM}),
+    )
+    assert json.loads(engine(edited).load) == {"runtimes": {}}
 
 
 def test_taking_the_runtime_out_of_a_file_that_was_not_there_before_takes_the_file_away():

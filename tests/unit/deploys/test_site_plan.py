@@ -186,9 +186,21 @@ def test_nodes_are_named_by_minor_since_minors_are_not_in_the_order_of_the_gpus(
 
 
 def engine_change(file: FileChange | None, why: str) -> EngineChange:
-    seen = CONVERGED.files[paths.DAEMON_JSON].sha256
+    there = CONVERGED.files[paths.DAEMON_JSON]
+    # Docker 20.10 would drop this one of its own with a load that does not name it.
+    named = {**json.loads(there.text)["runtimes"], "io.containerd.runc.v2": {"path": "runc"}}
+    load = json.dumps({"runtimes": named}, indent=4) + "\n"
     return EngineChange(
-        file, seen, "/usr/sbin/dockerd", False, "nvidia", paths.SHIM, f"{paths.DAEMON_JSON}: {why}"
+        file=file,
+        seen=there.sha256,
+        daemon="/usr/sbin/dockerd",
+        can_validate=False,
+        runtime="nvidia",
+        runtime_path=paths.SHIM,
+        load=load,
+        load_old=load,
+        old_encoding="utf-8",
+        why=f"{paths.DAEMON_JSON}: {why}",
     )
 
 
