@@ -128,6 +128,7 @@ def staged(run: HostRun, *, keep: bool = True) -> Commands:
             "source_path": paths.APT_SOURCE,
             "key": packages.key,
             "key_path": paths.APT_KEYRING,
+            "disabled": list(packages.disabled),
         },
         "gvisor": release
         and {

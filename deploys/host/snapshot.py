@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pyinfra import host
 
 from deploys.host.remote_program import ProgramAnswer, stdin_for
-from deploys.model import paths
+from deploys.model import apt_sources, paths
 from deploys.model.plan import Refusal
 from deploys.model.snapshot import HostSnapshot
 from deploys.model.versions import TOOLKIT_PACKAGES
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TASK = {
     "files": [*paths.MANAGED_FILES, paths.APPLIED, paths.BEFORE],
+    "apt_words": [apt_sources.WORD],
     "links": list(paths.MANAGED_LINKS),
     "directories": [paths.DECISION_LOG_DIR],
     "packages": list(TOOLKIT_PACKAGES),
@@ -36,8 +37,11 @@ class SnapshotProbe(ProgramAnswer):
 
 def take(settings: Settings, sources: Sources) -> HostSnapshot | Refusal:
     """Look at the current host; a host that gives no usable answer is a refusal, and stops nobody else."""
+    words = [apt_sources.WORD, settings.toolkit_repository_url.lower()]
     trees = [paths.release_directory(settings.gvisor_release), sources.wrapper.directory]
-    found = host.get_fact(SnapshotProbe, _stdin=stdin_for(SnapshotProbe.program, {**TASK, "trees": trees}))
+    found = host.get_fact(
+        SnapshotProbe, _stdin=stdin_for(SnapshotProbe.program, {**TASK, "trees": trees, "apt_words": words})
+    )
     if "error" in found:
         return Refusal(str(found["error"]).rstrip("."), "Repair that, and run again.")
     try:

@@ -51,13 +51,14 @@ class KernelChange:
 
 @dataclass(frozen=True)
 class PackageChange:
-    """The toolkit's packages to fetch and install, all at one version."""
+    """The toolkit's packages to fetch and install, all at one version; `disabled` are sources not to read."""
 
     version: str
     repository_url: str
     source: str
     key: str
     why: str
+    disabled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from deploys.model import daemon_json, device_specs, paths
 from deploys.model.applied import Applied, Before
+from deploys.model.apt_sources import SourceFile, debian_name, disabled, is_disabled, is_source
 from deploys.model.changes import FileChange
 from deploys.model.plan import Step
 from deploys.model.rendering import render
@@ -25,13 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DesiredFile:
-    """A file as it should be on a host, and the step that writes it."""
+    """A file as it should be on a host, and the step that writes it.
+
+    `theirs`: it was there before, whenever it came, and comes back to the letter with a removal.
+    """
 
     step: Step
     path: str
     text: str
     mode: int = 0o644
     encoding: str = "utf-8"
+    theirs: bool = False
 
     @property
     def sha256(self) -> str:
@@ -77,10 +82,39 @@ def desired_files(
         DesiredFile(Step.DEVICE_SPECS, paths.DRIVERS_CSV, device_specs.drivers_csv(snapshot)),
         DesiredFile(Step.RUNTIME_CONFIG, paths.TOOLKIT_CONFIG, config_toml(settings.toolkit_mode)),
         daemon_json_file(settings, snapshot),
+        *disabled_sources(settings, snapshot),
     ]
     if probe is not None:
         files.append(wrapper_settings_file(settings, probe))
     return tuple(files)
+
+
+def left_sources(settings: Settings, snapshot: HostSnapshot) -> tuple[SourceFile, ...]:
+    """Source files that name what ours does, or keep APT from working; the one at our own path may be one."""
+    repository = package_directory(settings, snapshot)
+    files = (
+        SourceFile.read(path, file.text, snapshot.os.machine)
+        for path, file in snapshot.files.items()
+        if is_source(path) and file.text is not None and file.encoding == "utf-8"
+    )
+    return tuple(file for file in files if file.is_in_the_way(repository))
+
+
+def package_directory(settings: Settings, snapshot: HostSnapshot) -> str:
+    """The address of the directory that the packages for this host come from."""
+    return f"{settings.toolkit_repository_url.rstrip('/')}/deb/{debian_name(snapshot.os.machine)}"
+
+
+def disabled_sources(settings: Settings, snapshot: HostSnapshot) -> tuple[DesiredFile, ...]:
+    """Source files of others that are to be, or are, switched off: every line a comment."""
+    left = {file.path for file in left_sources(settings, snapshot)} - {paths.APT_SOURCE}
+    off = {path for path in snapshot.files if is_source(path) and is_disabled(snapshot.text_of(path))}
+    return tuple(
+        DesiredFile(
+            Step.TOOLKIT, path, disabled(snapshot.text_of(path)), snapshot.files[path].mode, theirs=True
+        )
+        for path in sorted(left | off)
+    )
 
 
 def wrapper_settings_file(settings: Settings, probe: RuntimeProbe) -> DesiredFile:
@@ -131,4 +165,4 @@ def file_change(snapshot: HostSnapshot, file: DesiredFile) -> FileChange | None:
     else:
         return None
     before = Before.read(snapshot)
-    return file.change(why, original=before is None or file.path in before.files)
+    return file.change(why, original=before is None or file.theirs or file.path in before.files)

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING
 
 from deploys.model import daemon_json, paths
 from deploys.model.applied import Applied, Before
+from deploys.model.apt_sources import MAIN, SourceFile
 from deploys.model.capabilities import not_taken, not_there
 from deploys.model.drivers import unsupported
-from deploys.model.managed_files import daemon_json_file, runtimes_besides
+from deploys.model.managed_files import (
+    daemon_json_file,
+    left_sources,
+    package_directory,
+    runtimes_besides,
+)
 from deploys.model.plan import Refusal
 from deploys.model.toolkit_config import rules_of_its_own, runtimes_of
 
@@ -41,6 +47,7 @@ def refusals(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
         _daemon_json(snapshot),
         _default_runtime(settings, snapshot),
         _toolkit_config(snapshot),
+        *_apt_sources(settings, snapshot),
         _before(snapshot),
         _containers(snapshot),
         _driver(settings, snapshot),
@@ -170,6 +177,28 @@ def _toolkit_config(snapshot: HostSnapshot) -> Refusal | None:
         "be lost: the one that is put there says what NVIDIA's defaults say",
         "Take the line out if the default will do; otherwise leave this host out of the inventory.",
     )
+
+
+def _apt_sources(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
+    """Files that would have to be disabled or replaced, and name something else that would be lost."""
+    repository = package_directory(settings, snapshot)
+    mixed = [
+        Refusal(
+            f"{file.path}: {file.why(repository, paths.APT_KEYRING)}",
+            "The file also has what is none of that, so it is left to you: take the line out, and run again.",
+        )
+        for file in left_sources(settings, snapshot)
+        if file.path == MAIN or (file.path != paths.APT_SOURCE and file.others(repository))
+    ]
+    own = SourceFile.read(paths.APT_SOURCE, snapshot.text_of(paths.APT_SOURCE), snapshot.os.machine)
+    lost = [
+        Refusal(
+            f"{own.path}: line {entry.line} names {entry.uri}, and would be lost: the file is replaced",
+            "Move that line to another file below /etc/apt/sources.list.d, and run again.",
+        )
+        for entry in own.others(repository)
+    ]
+    return (*mixed, *lost)
 
 
 def _before(snapshot: HostSnapshot) -> Refusal | None:

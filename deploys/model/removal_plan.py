@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from deploys.model import daemon_json, paths
 from deploys.model.applied import Applied
 from deploys.model.changes import EngineChange, FileChange, FileRemoval
+from deploys.model.managed_files import disabled_sources
 from deploys.model.plan import Refusal
 from deploys.model.versions import TOOLKIT_PACKAGES
 
@@ -55,13 +56,16 @@ def removal_plan(settings: Settings, snapshot: HostSnapshot, before: Before) -> 
     engine = _without_runtime(snapshot, before, runtime)
     if isinstance(engine, Refusal):
         return engine
+    # Those of a run that did not come to its record are known by what they say.
+    disabled = (file.path for file in disabled_sources(settings, snapshot))
+    ours = {*applied.files, *paths.MANAGED_FILES, *disabled}
     held = tuple(name for name in TOOLKIT_PACKAGES if name in snapshot.packages)
     return RemovalPlan(
         runtime=runtime,
         engine=engine,
         held=held,
         purged=tuple(name for name in held if name not in before.packages),
-        files=tuple(sorted({*applied.files, *paths.MANAGED_FILES} - {paths.DAEMON_JSON})),
+        files=tuple(sorted(ours - {paths.DAEMON_JSON})),
         links=paths.MANAGED_LINKS,
         # The records last: a removal that was killed can be started again.
         directories=(*applied.directories, *snapshot.trees, paths.STATE_DIR),

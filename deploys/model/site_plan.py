@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deploys.model import device_specs, paths
@@ -15,7 +16,13 @@ from deploys.model.changes import (
     ReleaseChange,
     WrapperChange,
 )
-from deploys.model.managed_files import desired_files, file_change, runtimes_besides
+from deploys.model.managed_files import (
+    desired_files,
+    file_change,
+    left_sources,
+    package_directory,
+    runtimes_besides,
+)
 from deploys.model.plan import Plan, Step
 from deploys.model.preflight import refusals, refusals_of_fetching
 from deploys.model.settings import Architecture
@@ -43,6 +50,11 @@ def site_plan(settings: Settings, snapshot: HostSnapshot, sources: Sources) -> P
         probe = None
     desired = {file.path: file for file in desired_files(settings, snapshot, sources, probe)}
     changes = {path: file_change(snapshot, file) for path, file in desired.items()}
+    for file in left_sources(settings, snapshot):
+        change = changes[file.path]
+        if change is not None and desired[file.path].theirs:
+            why = file.why(package_directory(settings, snapshot), paths.APT_KEYRING)
+            changes[file.path] = replace(change, why=f"is disabled, as its {why}")
     daemon_json = changes.pop(paths.DAEMON_JSON)
     packages = _packages(settings, snapshot, desired, changes)
     if packages is not None and changes[paths.TOOLKIT_CONFIG] is None:
@@ -87,7 +99,8 @@ def _packages(
 ) -> PackageChange | None:
     installed = {name: snapshot.packages.get(name) for name in TOOLKIT_PACKAGES}
     wrong = {name: version for name, version in installed.items() if version != settings.toolkit_version}
-    if not wrong and changes[paths.APT_SOURCE] is None and changes[paths.APT_KEYRING] is None:
+    sources = [path for path, file in desired.items() if file.step is Step.TOOLKIT]
+    if not wrong and all(changes[path] is None for path in sources):
         return None
     has = ", ".join(f"{name} is {version or 'not installed'}" for name, version in wrong.items())
     return PackageChange(
@@ -95,6 +108,7 @@ def _packages(
         repository_url=settings.toolkit_repository_url,
         source=desired[paths.APT_SOURCE].text,
         key=desired[paths.APT_KEYRING].text,
+        disabled=tuple(path for path in sources if desired[path].theirs),
         why=f"NVIDIA Container Toolkit {settings.toolkit_version}: {has or 'its repository or key differs'}",
     )
 

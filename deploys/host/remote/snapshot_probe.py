@@ -1,8 +1,8 @@
 """Look at a host, change nothing: prints the JSON that `deploys.model.snapshot.HostSnapshot` is parsed from.
 
 Runs on the host with its own Python 3.8 or later. The task says what to look at:
-`{"files": [path], "links": [path], "directories": [path], "trees": [path], "packages": [name],
-"disk": [path], "proc_driver": path}`.
+`{"files": [path], "apt_words": [word], "links": [path], "directories": [path], "trees": [path],
+"packages": [name], "disk": [path], "proc_driver": path}`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from deploys.host.remote.prelude import SEARCH_PATH, decoded, digest, run, runni
 
 TEXT_LIMIT = 262144
 ELF_64_BIT = b"\x7fELF\x02"
+APT_PARTS = "/etc/apt/sources.list.d"
 SCRIPT_LIMIT = 65536
 PROGRAMS_LIMIT = 64
 PROGRAMS = ("/usr/bin/nvidia-smi",)
@@ -237,6 +238,12 @@ def managed_file(path: str) -> dict[str, Any] | None:
         return None
 
 
+def apt_sources(words: list[str]) -> list[str]:
+    """The paths of APT's source files that have one of these words in their name or text."""
+    paths = ["/etc/apt/sources.list", *sorted(glob.glob(glob.escape(APT_PARTS) + "/*"))]
+    return [path for path in paths if any(word in (path + read(path)).lower() for word in words)]
+
+
 def free(path: str) -> int:
     """Bytes free on the file system that a path is on, or would be on."""
     while not os.path.exists(path):
@@ -247,7 +254,8 @@ def free(path: str) -> int:
 
 def main(task: dict[str, Any]) -> dict[str, Any]:
     """Everything that the task names."""
-    files = {path: managed_file(path) for path in task["files"]}
+    paths = [*task["files"], *apt_sources(task["apt_words"])]
+    files = {path: managed_file(path) for path in paths}
     return {
         "python": list(sys.version_info[:3]),
         "uid": os.getuid(),

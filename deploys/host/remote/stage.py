@@ -158,7 +158,7 @@ def stage_toolkit(staging: str, task: dict[str, Any]) -> None:
         )
     # The host's own lists and sources too: a dependency may have to come from the distribution.
     for path in glob.glob(APT_PARTS + "/*"):
-        if os.path.basename(path) != os.path.basename(source):
+        if os.path.basename(path) != os.path.basename(source) and path not in task["disabled"]:
             shutil.copy(path, parts)
     for path in glob.glob("/var/lib/apt/lists/*_*"):
         if not os.path.exists(os.path.join(apt, "lists", os.path.basename(path))):

@@ -42,7 +42,7 @@ def proc_driver(tmp_path):
 
 
 def task(proc_driver, **changes):
-    names = ("files", "links", "directories", "trees", "packages", "disk")
+    names = ("files", "apt_words", "links", "directories", "trees", "packages", "disk")
     return {**{name: [] for name in names}, "proc_driver": str(proc_driver), **changes}
 
 
@@ -120,6 +120,22 @@ def test_a_text_is_told_with_its_byte_order_mark_and_its_encoding(tmp_path, enco
     assert (found["text"], found["encoding"]) == ('\ufeff{"a": "ü"}', encoding)
     path.write_bytes(b"\xff\xfe{")
     assert snapshot_probe.managed_file(str(path))["text"] is None
+
+
+def test_source_files_are_told_where_name_or_text_has_one_of_the_words(tmp_path, monkeypatch):
+    texts = {
+        "nvidia-docker.list": "<!DOCTYPE html>",
+        "mine.list": "deb https://NVIDIA.github.io/libnvidia-container/stable/deb/amd64 /",
+        "mirror.sources": "URIs: https://mirror.example.org/toolkit",
+        "docker.list": "deb https://secret@docker.example /",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(snapshot_probe, "APT_PARTS", str(tmp_path))
+    found = snapshot_probe.apt_sources(["nvidia", "https://mirror.example.org/toolkit"])
+    names = ("mine.list", "mirror.sources", "nvidia-docker.list")
+    assert found[-3:] == [str(tmp_path / name) for name in names]
+    assert str(tmp_path / "docker.list") not in found
 
 
 class TestEngine:

@@ -265,7 +265,7 @@ def test_a_staging_directory_that_cannot_be_made_is_told(tmp_path, mirror):
 class TestToolkit:
     """The packages, fetched through apt; apt-get is a stand-in."""
 
-    def stage(self, staging):
+    def stage(self, staging, disabled=()):
         toolkit = {
             "url": "https://mirror.example/stable",
             "version": "1.20.0-1",
@@ -274,6 +274,7 @@ class TestToolkit:
             "source_path": paths.APT_SOURCE,
             "key": "the key",
             "key_path": paths.APT_KEYRING,
+            "disabled": list(disabled),
         }
         return stage.main({"staging": str(staging), "toolkit": toolkit, "gvisor": None})
 
@@ -284,7 +285,7 @@ class TestToolkit:
         (parts / "docker.list").write_text("deb https://docker.example /")
         (parts / SOURCE).write_text("deb [signed-by=/old] https://mirror.example /")
         monkeypatch.setattr(stage, "APT_PARTS", str(parts))
-        self.programs = programs
+        self.programs, self.parts = programs, parts
 
     def test_it_is_fetched_by_the_key_that_will_be_installed_and_installed_nowhere(self, staging):
         self.programs.add("apt-get", "")
@@ -304,6 +305,12 @@ class TestToolkit:
             assert f"Dir::Cache={apt}" in call
         assert "--download-only" in download
         assert download.endswith(" ".join(f"{name}=1.20.0-1" for name in TOOLKIT_PACKAGES))
+
+    def test_sources_that_will_be_disabled_are_not_read_any_more(self, staging):
+        self.programs.add("apt-get", "")
+        (self.parts / "nvidia-docker.list").write_text("<!DOCTYPE html>")
+        assert self.stage(staging, [str(self.parts / "nvidia-docker.list")]) == {"release": None}
+        assert {path.name for path in (staging / "apt" / "parts").iterdir()} == {"docker.list", SOURCE}
 
     def test_the_user_of_apt_may_read_what_it_checks_by(self, staging):
         before = os.umask(0o022)
