@@ -6,6 +6,7 @@ What becomes of a request is in `rules.asked`, which is imported where there is 
 from __future__ import annotations
 
 from nvproxy_wrapper.judge import capabilities
+from nvproxy_wrapper.judge.device_nodes import given_to_privileged, is_privileged
 from nvproxy_wrapper.judge.environment import values
 from nvproxy_wrapper.judge.oci_spec import cleaned, is_bind
 from nvproxy_wrapper.judge.request import VOLUME_MOUNT_ROOT
@@ -76,7 +77,7 @@ def mig_management(parts: Parts) -> list[str]:
     names = ("NVIDIA_MIG_CONFIG_DEVICES", "NVIDIA_MIG_MONITOR_DEVICES")
     places = [f"{name}={','.join(_words(parts, name))}" for name in names if _words(parts, name)]
     caps = ("/dev/nvidia-caps/nvidia-cap1", "/dev/nvidia-caps/nvidia-cap2")
-    return places + [device["path"] for device in parts.devices if device["path"] in caps]
+    return places + [path for path in _nodes(parts, "/dev/nvidia-caps/") if path in caps]
 
 
 def mps(parts: Parts) -> list[str]:
@@ -114,4 +115,8 @@ def _words(parts: Parts, name: str) -> list[str]:
 
 
 def _nodes(parts: Parts, prefix: str) -> list[str]:
-    return [device["path"] for device in parts.devices if device["path"].startswith(prefix)]
+    """The nodes that somebody asked for: to a privileged container the engine lists all of the host's."""
+    nodes = parts.devices
+    if is_privileged(parts.cgroup_rules):
+        nodes = given_to_privileged(nodes, parts.cgroup_rules)
+    return [node["path"] for node in nodes if node["path"].startswith(prefix)]

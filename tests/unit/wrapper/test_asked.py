@@ -376,3 +376,12 @@ def test_a_pod_without_a_gpu_starts_though_a_capability_cannot_be_used(tmp_path)
     settings["runsc_capabilities"] = ["compute", "utility", "fabric-imex-mgmt"]
     decision = decide(spec, parse_settings(json.dumps(settings).encode(), "x"), host_with(tmp_path))
     assert (decision.refusal, decision.runsc_flags) == (None, ["--nvproxy"])
+
+
+def test_the_nodes_that_a_privileged_container_has_by_that_alone_ask_for_nothing():
+    spec = base("device-plugin")
+    extra = [node("/dev/nvidia-nvswitchctl", 511), node("/dev/nvidia-caps/nvidia-cap1", 510, 1)]
+    spec["linux"]["devices"] += extra
+    assert outcome(judge(spec)) != "silence"
+    spec["linux"]["resources"] = {"devices": [{"allow": True, "access": "rwm"}]}
+    assert outcome(judge(spec)) == "silence"
