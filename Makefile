@@ -53,7 +53,8 @@ fuzz: .venv/ready ## a million odd specs, and a million inputs for each parser (
 
 mutants: .venv/ready ## the judge broken in one place at a time: does a test fail? (long; make mutants SAMPLE=300 SEED=1)
 	@$(PACKAGES) tests
-	$(RUN) -m tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
+	$(RUN) -m tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(MODULE),--only judge/$(MODULE)) $(if $(TESTS),--tests $(TESTS))
 
 docs: .venv/ready ## the pages that are made from the code
 	$(RUN) docs/make_reference.py

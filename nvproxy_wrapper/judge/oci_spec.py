@@ -93,9 +93,14 @@ class Parts:
     def _check_members(self) -> None:
         for device in self.devices:
             _text(device, "path", "linux.devices")
-            _text(device, "type", "linux.devices", required=False)
-            for name in ("major", "minor"):
-                _integer(device, name, "linux.devices")
+        for where, items in (
+            ("linux.devices", self.devices),
+            ("linux.resources.devices", self.cgroup_rules),
+        ):
+            for item in items:
+                _text(item, "type", where, required=False)
+                _integer(item, "major", where)
+                _integer(item, "minor", where)
         for mount in self.mounts:
             _text(mount, "destination", "mounts")
             _text(mount, "source", "mounts", required=False)

@@ -45,7 +45,7 @@ class Number:
         return hash(self.text)
 
     def __repr__(self) -> str:
-        return f"Number({self.text!r})"
+        return self.text
 
 
 class _Raw(str):

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.mutants.trial import Outcome, mutants, try_all
+from tests.mutants.trial import TESTS, Outcome, mutants, try_all
 
 if TYPE_CHECKING:
     from tests.mutants.changes import Mutant
@@ -40,6 +40,9 @@ def main() -> int:
         "--seed", type=int, default=random.SystemRandom().randrange(2**31), help="of the draw"
     )
     parser.add_argument("--only", default="", help="try those whose line has this text in it")
+    parser.add_argument(
+        "--tests", nargs="+", default=TESTS, help="run these alone, quickly: the others may notice more"
+    )
     chosen = parser.parse_args()
     made, known = mutants(), explained()
     gone = stale(known, made)
@@ -63,7 +66,7 @@ def main() -> int:
             minutes, seconds = divmod(round(time.monotonic() - began), 60)
             print(f"{minutes:>3}:{seconds:02}  {counts.total()} of {len(tried)}", flush=True)
 
-    failures = try_all(tried, report)
+    failures = try_all(tried, report, chosen.tests)
     if failures:
         print("The tests fail while nothing is changed; put them right first:", *failures, sep="\n")
         return 1

@@ -22,7 +22,7 @@ from tests.mutants.live import install
 
 if TYPE_CHECKING:
     import types
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 JUDGE = ROOT / "nvproxy_wrapper" / "judge"
@@ -156,7 +156,9 @@ def _run(item: pytest.Item, following: pytest.Item | None) -> bool:
     return item.session.testsfailed == failed
 
 
-def try_all(tried: list[Mutant], report: Callable[[Mutant, Outcome], None]) -> list[str]:
+def try_all(
+    tried: list[Mutant], report: Callable[[Mutant, Outcome], None], tests: Sequence[str] = TESTS
+) -> list[str]:
     """Try mutants one after another; returns what failed already while nothing was changed."""
     os.environ["WRAPPER_EXAMPLES"] = _EXAMPLES
     # The same examples each time, none remembered, and the first failure is enough.
@@ -173,7 +175,7 @@ def try_all(tried: list[Mutant], report: Callable[[Mutant, Outcome], None]) -> l
     trial = Trial(tried, report)
     # -s: what is tried in a fork prints into nothing there.
     options = ["-s", "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-o", "addopts="]
-    status = pytest.main([*options, "--rootdir", str(ROOT), *TESTS], plugins=[trial])
+    status = pytest.main([*options, "--rootdir", str(ROOT), *tests], plugins=[trial])
     if not trial.failures and status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         trial.failures.append(f"pytest ended with {status!r}")
     return trial.failures

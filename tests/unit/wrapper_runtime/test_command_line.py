@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nvproxy_wrapper.judge.command_line import CommandLine
+from tests.fuzz import runsc_model
+from tests.fuzz.runsc_model import execution
 
 DOCKER = "--root /run/docker/runtime-runc/moby --log /b/log.json --log-format json"
 
@@ -66,6 +68,12 @@ def test_the_subcommand_is_the_first_argument_that_is_no_flag(line, subcommand):
         ("create -- --bundle=/wrong", "."),
         ("run --detach --bundle /b abc", "/b"),
         ("restore --image-path --bundle=/wrong --bundle /b abc", "/b"),
+        ("create --bundle=/a=b abc", "/a=b"),
+        ("create --bundle . abc", "."),
+        ("create --bundle /b", "/b"),
+        ("create --bundle", "."),
+        ("create --pid-file", "."),
+        ("create --bundle /b --detach", "/b"),
     ],
 )
 def test_the_bundle_is_the_last_one_given_behind_the_subcommand(line, bundle):
@@ -87,6 +95,8 @@ def test_the_bundle_is_the_last_one_given_behind_the_subcommand(line, bundle):
         ("--platform create --log --bundle=/a create abc", {"."}),
         ("--from-tomorrow create --bundle=/a --and-another run abc", {".", "/a"}),
         ("create --from-tomorrow --bundle=/b abc", {".", "/b"}),
+        ("create --bundle /a --from-tomorrow --bundle=/b --pid-file=/p abc", {"/a", "/b"}),
+        ("create --bundle /a --from-tomorrow --bundle=/b --detach abc", {"/a", "/b"}),
     ],
 )
 def test_of_two_bundles_that_a_line_may_mean_none_is_guessed(line, bundles):
@@ -105,10 +115,106 @@ def test_of_two_bundles_that_a_line_may_mean_none_is_guessed(line, bundles):
         ("create --log /wrong abc", None),
         ("--log= create abc", None),
         ("create abc", None),
+        ("--log=/a=b create abc", "/a=b"),
+        ("--log /l", "/l"),
+        ("--log /l --version", "/l"),
+        ("--log", None),
+        ("", None),
     ],
 )
 def test_the_log_is_the_last_one_given_before_the_subcommand(line, log):
     assert CommandLine(line.split()).log == log
+
+
+GLOBAL_BOOLEANS = "systemd-cgroup debug rootless nvproxy version help"
+GLOBAL_WITH_VALUE = "log root log-format panic-log debug-log debug-log-format"
+BOOLEANS = "background detach direct fs-restore-direct no-new-keyring no-pivot no-subreaper"
+WITH_VALUE = (
+    "bundle b console-socket exec-fd fs-restore-image-path image-path pass-fd pid-file preserve-fds user-log"
+    " work-path"
+)
+
+
+@pytest.mark.parametrize("dash", ["-", "--"])
+@pytest.mark.parametrize(
+    ("flag", "bundle"),
+    [
+        *((flag, "run") for flag in GLOBAL_BOOLEANS.split()),
+        *((flag, ".") for flag in GLOBAL_WITH_VALUE.split()),
+    ],
+)
+def test_a_flag_of_runsc_that_callers_give_is_read_in_one_way(flag, bundle, dash):
+    """A boolean is followed by the subcommand `run`, any other by the value `run`."""
+    line = [f"{dash}{flag}", "run", "--bundle", "run", "abc"]
+    call = CommandLine(line)
+    assert (call.subcommand, call.bundle, call.other_bundle) == ("run", bundle, None)
+    assert call.log == ("run" if flag == "log" else None)
+    if flag not in ("version", "help"):
+        assert execution([f"{dash}{flag}=1", *line[1:]]) == (
+            "run",
+            "run",
+            "abc",
+            "1" if flag == "log" else None,
+        )
+
+
+@pytest.mark.parametrize("dash", ["-", "--"])
+@pytest.mark.parametrize(
+    ("flag", "bundle"),
+    [
+        *((flag, "/b") for flag in BOOLEANS.split()),
+        *((flag, "--bundle=/b" if flag in ("bundle", "b") else ".") for flag in WITH_VALUE.split()),
+    ],
+)
+def test_a_flag_of_a_subcommand_that_callers_give_is_read_in_one_way(flag, bundle, dash):
+    """A boolean is followed by --bundle, any other by the value `--bundle=/b`."""
+    call = CommandLine(["restore", f"{dash}{flag}", "--bundle=/b", "abc"])
+    assert (call.bundle, call.other_bundle) == (bundle, None)
+
+
+@pytest.mark.parametrize("value", ["/v", "create", "--bundle=/w", "--log=/w", "--", "-", ""])
+@pytest.mark.parametrize("subcommand", ["create", "run", "restore"])
+def test_whatever_flag_of_runscs_has_its_value_behind_an_equals_sign_runsc_reads_the_same(subcommand, value):
+    for flag in [*runsc_model.BOOLEANS, *runsc_model.WITH_VALUE]:
+        is_boolean = flag in runsc_model.BOOLEANS
+        line = [f"--{flag}={'false' if is_boolean else value}", "--log", "/l", subcommand]
+        line += [f"--pid-file={value}", f"-user-log={value}", "--bundle", "/b", "abc"]
+        call = CommandLine(line)
+        assert call.other_bundle is None
+        assert (call.subcommand, call.bundle, call.container, call.log) == execution(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_dockers"),
+    [
+        (f"{DOCKER} create --bundle /b abc", True),
+        ("--root=/run/docker/runtime-runc/moby create abc", True),
+        ("-root /run/user/1/docker/runtime-runc/moby --systemd-cgroup create abc", True),
+        ("--log /l -root=/var/run/docker/runtime-runc/plugins create abc", True),
+        ("--root /a --root /run/docker/runtime-runc/moby create abc", True),
+        ("--root=/run/docker/runtime-runc/a=b create abc", True),
+        ("--root /run/containerd/runc/k8s.io create abc", False),
+        ("--root=/run/docker/runtime-runc create abc", False),
+        ("--log /run/docker/runtime-runc/moby/log create abc", False),
+        ("--log=/run/docker/runtime-runc/moby/log create abc", False),
+        ("--systemd-cgroup /run/docker/runtime-runc/moby create abc", False),
+        ("create --root /run/docker/runtime-runc/moby abc", False),
+        ("create --root=/run/docker/runtime-runc/moby abc", False),
+        ("create abc", False),
+        ("--root", False),
+        ("", False),
+    ],
+)
+def test_docker_is_told_by_where_it_keeps_the_state_of_its_containers(line, is_dockers):
+    assert CommandLine(line.split()).is_dockers is is_dockers
+
+
+@pytest.mark.parametrize(
+    ("line", "container"),
+    [("create --bundle /b abc", "abc"), ("run -- abc", "abc"), ("start abc", ""), ("--version", "")],
+)
+def test_the_container_is_the_last_argument_of_a_creation(line, container):
+    assert CommandLine(line.split()).container == container
 
 
 def test_an_empty_bundle_is_the_working_directory_as_for_runsc():
