@@ -3,6 +3,7 @@
 import pytest
 
 from nvproxy_wrapper.host.views import CreateView, ProcDriverView
+from nvproxy_wrapper.judge.device_nodes import gpu_minor, gpus_in, is_served
 from tests.driver_tree import CAPTURED_HOST, write_capabilities, write_driver_tree
 from tests.unit.wrapper.specs import (
     CDI,
@@ -82,11 +83,18 @@ def test_a_node_twice_with_the_same_numbers_is_let_through():
     assert judge(plugin(node("/dev/nvidia0"))).refusal is None
 
 
-@pytest.mark.parametrize("major", [234, 254, 384, 511])
-def test_uvm_has_one_of_the_dynamic_majors(major):
+@pytest.mark.parametrize(
+    ("major", "is_dynamic"),
+    [
+        *((234, True), (254, True), (384, True), (511, True)),
+        *((233, False), (255, False), (383, False), (512, False)),
+    ],
+)
+def test_uvm_has_one_of_the_dynamic_majors(major, is_dynamic):
     spec = plugin()
     spec["linux"]["devices"][1] = node("/dev/nvidia-uvm", major, 0)
-    assert judge(spec).refusal is None
+    refusal = judge(spec).refusal
+    assert (refusal and refusal.rule) == (None if is_dynamic else "devices.mode")
 
 
 @pytest.mark.parametrize(
@@ -105,6 +113,7 @@ def test_uvm_has_one_of_the_dynamic_majors(major):
         node("/dev/gdrdrv", 243, 0),
         node("/dev/host1x-fence", 10, 62),
         node("/dev/v4l2-nvdec", 1, 3),
+        node("/dev/nvsciipc_0", 503, 0),
         node("/dev/tegra-soc-hwpm", 504, 0),
         node("/dev/innocent", 195, 3),
         node("/dev/innocent", 195, 3, type="u"),
@@ -120,6 +129,79 @@ def test_a_node_that_gvisor_cannot_serve_is_removed(dead):
     assert "devices.dead" in rules_of(decision)
     rules = decision.spec["linux"]["resources"]["devices"]
     assert (dead["major"], dead["minor"]) not in {(rule.get("major"), rule.get("minor")) for rule in rules}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        node("/dev/dri", 226, 0),
+        node("/dev/drive", 8, 0),
+        node("/dev/innocent", 195, 3, type="b"),
+        node("/dev/innocent", 196, 3),
+        node("/x/dev/dri/card0", 226, 0),
+        node("/x/dev/nvmap", 10, 1),
+        {"path": "/dev/innocent", "type": "c"},
+    ],
+)
+def test_a_node_that_is_none_of_nvidias_stays(other):
+    assert other["path"] in judge(plugin(other)).devices
+
+
+@pytest.mark.parametrize(
+    ("path", "minor"),
+    [
+        *(("/dev/nvidia0", 0), ("/dev/nvidia255", 255), ("/dev/nvidia07", 7), ("/dev/nvidia999999", 999999)),
+        *(("/dev/nvidia1000000", None), ("/dev/nvidia", None), ("/dev/nvidiactl", None)),
+        *(
+            ("/dev/nvidia-1", None),
+            ("/dev/nvidia 1", None),
+            ("/dev/nvidia1_0", None),
+            ("/dev/nvidia1/", None),
+        ),
+        *(("/dev/nvidia\u0661", None), ("/dev/nvidia\u00b2", None), ("/x/dev/nvidia1", None), ("", None)),
+        *(("/dev/nvidi1", None), ("nvidia1", None), ("/dev/nvidia-uvm", None)),
+    ],
+)
+def test_a_gpus_node_is_nvidia_and_at_most_six_digits(path, minor):
+    assert gpu_minor(path) == minor
+    assert gpus_in(["/dev/fuse", path, "/dev/nvidia3"]) == {3} | ({minor} - {None})
+    assert is_served(path) is (minor is not None or path in ("/dev/nvidiactl", "/dev/nvidia-uvm"))
+
+
+CGROUP_RULES = [
+    {"allow": False, "access": "rwm"},
+    {"allow": True, "type": "c", "major": 195, "minor": 254, "access": "rwm"},
+    {"allow": False, "type": "c", "major": 195, "minor": 254, "access": "rwm"},
+    {"type": "c", "major": 195, "minor": 254},
+    {"allow": True, "type": "b", "major": 195, "minor": 254},
+    {"allow": True, "type": "c", "major": 194, "minor": 254},
+    {"allow": True, "type": "c", "major": 195, "minor": 253},
+    {"allow": True, "type": "c", "major": 195},
+]
+
+
+def test_only_the_line_that_allows_a_removed_node_goes_with_it():
+    spec = plugin(node("/dev/nvidia-modeset", 195, 254))
+    spec["linux"]["resources"]["devices"] = CGROUP_RULES
+    decision = judge(spec)
+    assert "/dev/nvidia-modeset" not in decision.devices
+    assert decision.spec["linux"]["resources"]["devices"] == [CGROUP_RULES[0], *CGROUP_RULES[2:]]
+
+
+def test_the_line_of_a_removed_node_stays_where_a_kept_one_has_its_numbers():
+    fuse, caps = node("/dev/fuse", 10, 229), node("/dev/nvidia-caps/nvidia-cap1", 10, 229)
+    line = {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rwm"}
+    spec = plugin(caps, fuse)
+    spec["linux"]["resources"]["devices"] = [line]
+    decision = judge(spec)
+    assert "/dev/fuse" in decision.devices
+    assert caps["path"] not in decision.devices
+    assert decision.spec["linux"]["resources"]["devices"] == [line]
+    modeset, tools = node("/dev/nvidia-modeset", 195, 254), node("/dev/nvidia-uvm-tools", 511, 1)
+    spec["linux"]["devices"] += [modeset, tools]
+    lines = [{**line, "major": one["major"], "minor": one["minor"]} for one in (modeset, tools)]
+    spec["linux"]["resources"]["devices"] = [*lines, line]
+    assert judge(spec).spec["linux"]["resources"]["devices"] == [line]
 
 
 def test_a_users_own_device_stays_with_its_cgroup_rule():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from nvproxy_wrapper.judge.nvidia_hooks import NvidiaHook, find, gpus_with_memory_hook, links_of
 from nvproxy_wrapper.judge.rewrite import decide
 from nvproxy_wrapper.judge.settings import DEFAULTS
 from tests.driver_tree import captured_uuid
@@ -240,3 +241,129 @@ def test_in_legacy_mode_a_limit_is_refused_where_a_gpu_is_asked_for():
 def test_a_limit_without_a_gpu_is_nobodys_business():
     assert judge(limited(name="1.20.0_jit-cdi_visible-none")).refusal is None
     assert not judge(limited(name="1.20.0_legacy_no-gpu")).changed
+
+
+STAGES = {
+    "createContainer": (
+        *("create-symlinks", "update-ldcache", "enable-cuda-compat", "update-application-profile"),
+        *("disable-device-node-modification", "chmod", "noop"),
+    ),
+    "createRuntime": ("apply-cuda-memory-limits",),
+}
+EVERY_STAGE = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+
+
+@pytest.mark.parametrize("words", [(CTK, "hook"), (CDI_HOOK,)], ids=["nvidia-ctk", "nvidia-cdi-hook"])
+@pytest.mark.parametrize("stage", EVERY_STAGE)
+def test_each_hook_of_the_toolkit_is_known_at_the_stage_where_the_toolkit_puts_it(stage, words):
+    for home, names in STAGES.items():
+        for name in names:
+            one = NvidiaHook(stage, hook(*words, name, "--x"))
+            assert (one.subcommand, one.arguments, str(one)) == (name, ["--x"], f"{words[0]} {name}")
+            assert one.is_ctk_form is (words[0] == CTK)
+            assert one.is_known is (stage == home)
+            assert not one.has_new_name([words[0]])
+
+
+@pytest.mark.parametrize("stage", EVERY_STAGE)
+@pytest.mark.parametrize(
+    "path",
+    ["/usr/bin/nvidia-container-runtime-hook", "nvidia-container-toolkit", "/tmp/nvidia-container-cli"],
+)
+def test_the_trigger_of_legacy_mode_is_a_prestart_hook_of_one_of_two_names(path, stage):
+    one = NvidiaHook(stage, hook(path, "prestart"))
+    assert one.is_legacy is (stage == "prestart" and "cli" not in path)
+    assert (one.subcommand, one.is_known, str(one)) == (None, False, path)
+
+
+@pytest.mark.parametrize(
+    ("item", "subcommand", "arguments"),
+    [
+        (hook(CTK, "hook", "noop"), "noop", []),
+        (hook(CTK, "hook"), None, []),
+        (hook(CTK, "noop"), None, []),
+        (hook(CTK), None, []),
+        ({"path": CTK, "args": None}, None, []),
+        ({"path": CTK}, None, []),
+        (hook(CDI_HOOK, "noop"), "noop", []),
+        (hook(CDI_HOOK), None, []),
+        (hook(CDI_HOOK, "hook", "noop"), "hook", ["noop"]),
+        (hook("/x/nvidia-ctk", "hook", "a", "b", "c"), "a", ["b", "c"]),
+        (hook("/usr/bin/sh", "hook", "noop"), None, ["noop"]),
+    ],
+)
+def test_the_subcommand_stands_where_each_of_the_programs_has_it(item, subcommand, arguments):
+    one = NvidiaHook("createContainer", item)
+    assert one.subcommand == subcommand
+    if subcommand:
+        assert one.arguments == arguments
+
+
+@pytest.mark.parametrize(
+    ("name", "is_new"),
+    [("make-coffee", True), ("x", True), ("noop", False), ("--debug", False), ("", False), ("1x", False)],
+)
+def test_a_new_name_is_a_word_behind_a_trusted_program(name, is_new):
+    one = NvidiaHook("createContainer", hook(CTK, "hook", name))
+    assert one.has_new_name([CDI_HOOK, CTK]) is is_new
+    assert not one.has_new_name([CDI_HOOK])
+    assert not NvidiaHook("createContainer", hook(CTK, name)).has_new_name([CTK])
+
+
+def test_flags_have_their_values_behind_an_equals_sign_or_in_the_next_word():
+    words = ("--a", "1", "--b=2", "--b=3=4", "-b", "5", "--b", "6", "--a=", "--b")
+    one = NvidiaHook("createContainer", hook(CDI_HOOK, "noop", *words))
+    assert one.flags() == [
+        *(("--a", "1"), ("--b", "2"), ("--b", "3=4"), ("-b", "5"), ("--b", "6"), ("--a", ""), ("--b", None))
+    ]
+    assert one.values("--b") == ["2", "3=4", "6"]
+    assert one.values("--a") == ["1", ""]
+
+
+@pytest.mark.parametrize(
+    ("item", "is_found"),
+    [
+        (hook("/usr/bin/nvidia-ctk"), True),
+        (hook("/opt/NVIDIA-thing"), True),
+        ({"path": "/usr/bin/x", "args": ["/opt/Nvidia-thing"]}, True),
+        ({"path": "/usr/bin/x", "args": ["x", "/usr/bin/nvidia-ctk"]}, True),
+        ({"path": "/usr/bin/x", "args": ["x", "--", "nvidia-cdi-hook"]}, True),
+        ({"path": "/usr/bin/x", "args": ["x", "nvidia-container-cli"]}, True),
+        ({"path": "/usr/bin/x", "args": ["x", "/y/nvidia-container-runtime-hook"]}, True),
+        ({"path": "/usr/bin/x", "args": ["x", "/y/nvidia-container-toolkit"]}, True),
+        ({"path": "/usr/bin/x", "args": ["x", "/usr/bin/nvidia-smi", "nvidia"]}, False),
+        ({"path": "/opt/nvidia/bin/x", "args": ["/opt/nvidia/x", "y"]}, False),
+        ({"path": "/usr/bin/x", "args": []}, False),
+        ({"path": "/usr/bin/x", "args": None}, False),
+        ({"path": "/usr/bin/x"}, False),
+    ],
+)
+def test_a_hook_is_nvidias_by_its_own_name_or_by_a_program_that_it_runs(item, is_found):
+    found = find({"poststop": [{"path": "/x"}, item]})
+    assert [(one.stage, one.hook) for one in found] == ([("poststop", item)] if is_found else [])
+
+
+def test_links_and_gpus_are_read_from_the_hooks_that_name_them():
+    hooks = [
+        NvidiaHook(
+            "createContainer", hook(CTK, "hook", "create-symlinks", "--link", "a::/b", "--link=c::/d")
+        ),
+        NvidiaHook("createContainer", hook(CDI_HOOK, "create-symlinks", "--link", "alone", "--links=x::/y")),
+        NvidiaHook("createContainer", hook(CDI_HOOK, "update-ldcache", "--link", "x::/y")),
+        NvidiaHook(
+            "createRuntime", hook(CDI_HOOK, "apply-cuda-memory-limits", "--gpu-id", "A", "--gpu-id=B")
+        ),
+        NvidiaHook("createRuntime", hook(CDI_HOOK, "noop", "--gpu-id", "C")),
+    ]
+    assert links_of(hooks) == [("a", "/b"), ("c", "/d"), ("alone", "")]
+    assert gpus_with_memory_hook(hooks) == ["A", "B"]
+
+
+def test_of_two_hooks_that_are_alike_each_is_dropped_by_itself():
+    spec = captured(JIT)
+    spec["hooks"]["createContainer"] += [hook("/tmp/nvidia-ctk", "hook", "noop") for _ in range(2)]
+    decision = judge(spec)
+    said = [
+        (one.rule, one.what) for one in decision.actions if one.target.startswith("createContainer: /tmp")
+    ]
+    assert said == [("hooks.allow", "dropped")] * 2
