@@ -54,3 +54,4 @@ def test_a_refused_container_opens_nothing_and_its_spec_stays():
     assert (decision.changed, decision.actions, decision.runsc_flags) == (False, [], [])
     assert (decision.devices, decision.opens, decision.gpus) == ([], [], [])
     assert (decision.spec_class, decision.gpu_requested, decision.requested) == ("mixed", True, None)
+    assert len(decision.evidence) == 1

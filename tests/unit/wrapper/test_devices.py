@@ -3,7 +3,7 @@
 import pytest
 
 from nvproxy_wrapper.host.views import CreateView, ProcDriverView
-from nvproxy_wrapper.judge.device_nodes import gpu_minor, gpus_in, is_served
+from nvproxy_wrapper.judge.device_nodes import gpu_minor, gpus_in, is_served, is_tegra
 from tests.driver_tree import CAPTURED_HOST, write_capabilities, write_driver_tree
 from tests.unit.wrapper.specs import (
     CDI,
@@ -126,6 +126,8 @@ def test_a_node_that_gvisor_cannot_serve_is_removed(dead):
     ]
     decision = judge(spec)
     assert dead["path"] not in decision.devices
+    said = [(one.rule, one.what) for one in decision.actions if one.target == dead["path"]]
+    assert said == [("devices.dead", "removed")]
     assert "devices.dead" in rules_of(decision)
     rules = decision.spec["linux"]["resources"]["devices"]
     assert (dead["major"], dead["minor"]) not in {(rule.get("major"), rule.get("minor")) for rule in rules}
@@ -166,6 +168,21 @@ def test_a_gpus_node_is_nvidia_and_at_most_six_digits(path, minor):
     assert gpu_minor(path) == minor
     assert gpus_in(["/dev/fuse", path, "/dev/nvidia3"]) == {3} | ({minor} - {None})
     assert is_served(path) is (minor is not None or path in ("/dev/nvidiactl", "/dev/nvidia-uvm"))
+
+
+@pytest.mark.parametrize(
+    ("path", "is_one"),
+    [
+        *((f"/dev/{name}", True) for name in ("nvhost-ctrl", "nvmap", "nvgpu/igpu0/ctrl", "nvsciipc_0")),
+        *((f"/dev/{name}", True) for name in ("host1x-fence", "v4l2-nvdec", "tegra-soc-hwpm")),
+        *(
+            (f"/dev/{name}", False)
+            for name in ("nvidia0", "nvidiactl", "dri/card0", "v4l2-x", "nv", "x/nvmap")
+        ),
+    ],
+)
+def test_the_nodes_of_an_integrated_gpu_are_told_by_how_they_begin(path, is_one):
+    assert is_tegra(path) is is_one
 
 
 CGROUP_RULES = [

@@ -301,7 +301,15 @@ def test_the_subcommand_stands_where_each_of_the_programs_has_it(item, subcomman
 
 @pytest.mark.parametrize(
     ("name", "is_new"),
-    [("make-coffee", True), ("x", True), ("noop", False), ("--debug", False), ("", False), ("1x", False)],
+    [
+        ("make-coffee", True),
+        ("x", True),
+        ("x1", True),
+        ("noop", False),
+        ("--debug", False),
+        ("", False),
+        ("1x", False),
+    ],
 )
 def test_a_new_name_is_a_word_behind_a_trusted_program(name, is_new):
     one = NvidiaHook("createContainer", hook(CTK, "hook", name))

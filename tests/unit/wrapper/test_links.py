@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nvproxy_wrapper.host.views import CreateView
+from nvproxy_wrapper.judge.host_view import HostView
 from nvproxy_wrapper.judge.rules.links import soname_by_name
 from tests.unit.wrapper.specs import PLAIN, asking, captured, closed, hook, judge, node
 
@@ -89,6 +90,156 @@ def test_sonames_of_mounted_libraries_are_made_without_a_hook_that_names_them():
     assert set(added(cdi(mounts))) == {
         f"{FEDORA}/{name}"
         for name in ("libcuda.so.1", "libnvidia-ml.so.1", "libnvidia-nvvm.so.4", "libGLX_nvidia.so.0")
+    }
+
+
+# As ldconfig links the libraries of driver 570.124.06.
+SONAMES = (
+    *("libEGL_nvidia.so.0", "libGLESv1_CM_nvidia.so.1", "libGLESv2_nvidia.so.2", "libGLX_nvidia.so.0"),
+    *("libcuda.so.1", "libcudadebugger.so.1", "libnvcuvid.so.1", "libnvidia-allocator.so.1"),
+    *("libnvidia-cfg.so.1", "libnvidia-encode.so.1", "libnvidia-fbc.so.1", "libnvidia-ml.so.1"),
+    *("libnvidia-ngx.so.1", "libnvidia-nvvm.so.4", "libnvidia-opencl.so.1", "libnvidia-opticalflow.so.1"),
+    *("libnvidia-ptxjitcompiler.so.1", "libnvidia-sandboxutils.so.1", "libnvoptix.so.1"),
+    "libvdpau_nvidia.so.1",
+)
+
+
+def test_every_library_of_the_driver_gets_the_name_that_programs_load_it_by():
+    names = {f"{soname.partition('.so.')[0]}.so.570.124.06": soname for soname in SONAMES}
+    made = added(cdi([library(f"{DEB}/{name}") for name in names]))
+    assert made == {f"{DEB}/{soname}": f"{DEB}/{name}" for name, soname in names.items()}
+
+
+@pytest.mark.parametrize(
+    ("destination", "is_made"),
+    [
+        (f"{DEB}/libcuda.so.570.124.06", True),
+        (f"{DEB}/libcuda.so.570.124", True),
+        (f"{DEB}/libcuda.so.570", False),
+        (f"{DEB}/libcuda.so.570..06", False),
+        (f"{DEB}/libcuda.so.570.124.06.", False),
+        (f"{DEB}/libcuda.so.\u0665.1", False),
+        (f"{DEB}/libcuda.570.124.06", False),
+        (f"{DEB}/./libcuda.so.570.124.06", False),
+        (f"{DEB}//libcuda.so.570.124.06", False),
+        (f"{DEB[1:]}/libcuda.so.570.124.06", False),
+    ],
+)
+def test_a_name_is_made_beside_a_library_at_a_plain_path_with_its_whole_version(destination, is_made):
+    assert len(added(cdi([library(destination, "/x")]))) == is_made
+
+
+class Told(HostView):
+    """A host whose libraries all have one SONAME, and are asked for it."""
+
+    def __init__(self, soname):
+        super().__init__("/nonexistent")
+        self.told = soname
+        self.asked = []
+
+    def soname(self, path):
+        self.asked.append(path)
+        return self.told
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ("libcuda.so.2", "libcuda.so.2"),
+        ("libother.so", "libother.so"),
+        # Odd ones are not believed; then the name of the file tells.
+        *(
+            (odd, "libcuda.so.1")
+            for odd in (None, "", "libcuda", "cuda.so.2", "../libcuda.so.2", "lib/x.so.1")
+        ),
+        ("libcuda.so.570.124.06", None),
+    ],
+)
+def test_what_a_header_says_is_believed_where_it_is_the_name_of_a_library(told, name):
+    path = f"{DEB}/libcuda.so.570.124.06"
+    made = judge(cdi([library(path)]), Told(told), hooks_run=False).spec["mounts"]
+    links = [mount["destination"] for mount in made if mount.get("source") == path]
+    assert links == [path, *([f"{DEB}/{name}"] if name else [])]
+
+
+@pytest.mark.parametrize(
+    ("source", "is_asked"),
+    [
+        ("/lib/x", True),
+        ("/b/rootfs2/x", True),
+        ("/b/rootfs/x", False),
+        *((odd, False) for odd in ("/lib/../b/rootfs/x", "lib/x", "/lib//x", "")),
+    ],
+)
+def test_a_header_is_read_at_a_plain_path_outside_of_the_root_file_system(source, is_asked):
+    for root in ("/b/rootfs", None):
+        host = Told(None)
+        mount = {**library(f"{DEB}/libcuda.so.570.124.06"), "source": source}
+        judge(cdi([mount], root={"path": root} if root else None), host, hooks_run=False)
+        assert host.asked == ([source] if is_asked or (source == "/b/rootfs/x" and not root) else [])
+
+
+def test_a_library_whose_mount_has_no_source_is_not_looked_at():
+    mount = library(f"{DEB}/libcuda.so.570.124.06")
+    del mount["source"]
+    host = Told("libcuda.so.2")
+    judge(cdi([mount]), host, hooks_run=False)
+    assert host.asked == []
+
+
+def test_each_link_is_said_once_with_its_source_and_its_target():
+    real = f"{DEB}/libcuda.so.570.124.06"
+    links = [f"libcuda.so.1::{DEB}/libcuda.so", f"libcuda.so.570.124.06::{DEB}/libcuda.so.1"]
+    gone = [f"libgone.so.1::{DEB}/libgone.so"] * 2
+    decision = judge(cdi([library(real, "/x")], *links, *gone), hooks_run=False)
+    said = [(one.target, one.what) for one in decision.actions if f"{DEB}/lib" in one.target]
+    assert said == [
+        *((f"{DEB}/{name}", "bind of /x") for name in ("libcuda.so.1", "libcuda.so")),
+        (f"{DEB}/libgone.so", "left out"),
+    ]
+    assert {one.rule for one in decision.actions if one.target.startswith(DEB)} == {"hooks.emulate"}
+    why = {one.target: one.why for one in decision.actions}
+    assert f"{DEB}/libcuda.so.1 " in f"{why[f'{DEB}/libcuda.so']} "
+    assert real in why[f"{DEB}/libcuda.so.1"]
+
+
+REAL = f"{DEB}/libcuda.so.570.124.06"
+
+
+@pytest.mark.parametrize(
+    ("links", "made"),
+    [
+        # What is above a name would be a directory, and a file is there.
+        ([f"{REAL}::/l/a", f"{REAL}::/l"], ["/l/a"]),
+        ([f"{REAL}::/l/a/b", f"{REAL}::/l", f"{REAL}::/l/a"], ["/l/a/b"]),
+        ([f"{REAL}::/l/ab", f"{REAL}::/l/a"], ["/l/a", "/l/ab"]),
+        (["/gone::/l/a"], []),
+        (["b::/l/a", "a::/l/b"], []),
+        (["a::/l/a"], []),
+        ([f"{REAL}::/l/a", "/gone::/l/a", "a::/l/b"], ["/l/a", "/l/b"]),
+        (["/gone::/l/a", f"{REAL}::/l/a"], ["/l/a"]),
+    ],
+)
+def test_no_name_is_made_above_another_one_nor_out_of_nothing(links, made):
+    names = added(cdi([library(REAL)], *links))
+    assert sorted(name for name in names if name.startswith("/l/") or name == "/l") == made
+
+
+@pytest.mark.parametrize(
+    ("options", "made"),
+    [
+        (["rw", "nosuid", "rbind"], ["ro", "nosuid", "rbind", "nodev"]),
+        (["bind", "ro", "nodev", "x"], ["ro", "bind", "nodev", "x"]),
+        (["ro", "rw", "ro", "bind", "nodev"], ["ro", "bind", "nodev"]),
+        (None, ["ro", "nodev"]),
+    ],
+)
+def test_a_link_has_the_options_of_its_library_and_cannot_be_written(options, made):
+    mount = library(f"{DEB}/libcuda.so.570.124.06", options=options, type="bind")
+    assert judge(cdi([mount]), hooks_run=False).spec["mounts"][-1] == {
+        **mount,
+        "destination": f"{DEB}/libcuda.so.1",
+        "options": made,
     }
 
 

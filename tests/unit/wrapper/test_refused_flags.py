@@ -39,13 +39,26 @@ UNDO = [
     ["--profile"],
     ["--iouring=true"],
     ["--rootless"],
+    # A boolean takes its value behind `=` alone; any other in one word.
+    ["--nvproxy-docker", "0"],
+    ["--rootless", "false"],
+    ["--host-uds", "n", "one"],
+    ["--host-uds"],
+    ["x", "--overlay2=none"],
 ]
 LEAVE = [
     [],
     ["--debug", "--strace", "--debug-log=/var/log/runsc/%ID%.log"],
     ["--network=host", "--platform=kvm", "--systemd-cgroup"],
     ["--overlay2=root:self", "--overlay2=all:memory,size=1g", "-overlay2", "root:dir=/var/x"],
-    ["--allow-flag-override=false", "--nvproxy-docker=0", "--host-uds=none", "--host-fifo", "none"],
+    [
+        "--allow-flag-override=false",
+        "--nvproxy-docker=0",
+        "--rootless=F",
+        "--host-uds=none",
+        "--host-fifo",
+        "none",
+    ],
     ["--character-device-policy=emulated-only", "--profile-gc-interval=1s"],
     ["--nvproxy-driver-version=570.124.06", "--nvproxy-allow-unsupported-driver"],
     ["--directfs=false", "--oci-seccomp", "--ignore-cgroups", "--net-raw", "--rdmaproxy"],

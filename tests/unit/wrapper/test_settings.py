@@ -5,7 +5,14 @@ import json
 import pytest
 
 from nvproxy_wrapper.judge.rewrite import decide
-from nvproxy_wrapper.judge.settings import DEFAULTS, Settings, SettingsError, parse_settings
+from nvproxy_wrapper.judge.settings import (
+    DEFAULTS,
+    SETTINGS_PATH,
+    Settings,
+    SettingsError,
+    allowed_values,
+    parse_settings,
+)
 from tests.unit.wrapper.specs import JIT, NO_DRIVER, PLAIN, captured, judge
 
 WHERE = "/etc/nvproxy-wrapper/settings.json"
@@ -28,9 +35,30 @@ GOOD = {
     "audit_log": "/var/log/x.jsonl",
 }
 
+DEFAULT = {
+    "runsc": "/opt/gvisor/current/runsc",
+    "runsc_args": [],
+    "hooks_run": True,
+    "runsc_flags": [
+        *("nvproxy", "nvproxy-allowed-driver-capabilities", "nvproxy-docker", "nvproxy-driver-version")
+    ],
+    "toolkit_mode": "auto",
+    "toolkit_version": "",
+    "trusted_hooks": ["/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"],
+    "allowed_capabilities": ["utility", "compute"],
+    "host_prep": [
+        *(["/sbin/modprobe", "nvidia"], ["/sbin/modprobe", "nvidia-uvm"]),
+        ["/usr/bin/nvidia-modprobe", "-c0", "-u"],
+    ],
+    "allow_user_annotations": False,
+    "drop_update_ldcache": False,
+    "proc_driver": "/proc/driver/nvidia",
+    "audit_log": "/var/log/nvproxy-wrapper/decisions.jsonl",
+}
+
 BAD = {
-    "runsc": ["runsc", "", "/opt/../runsc", "/", "//x", "/x\0", 1, None, ["/x"], "/x/"],
-    "runsc_args": ["--x", [1], {}, None, ["a\0"], ["--debug", "--overlay2=none"]],
+    "runsc": ["runsc", "", "/opt/../runsc", "/opt/./runsc", "/", "//x", "/x\0", 1, None, ["/x"], "/x/"],
+    "runsc_args": ["--x", [1], ["--x", 1], {}, None, ["a\0"], ["--debug", "--overlay2=none"]],
     "hooks_run": ["true", 1, 0, None, []],
     "runsc_flags": ["nvproxy", ["--nvproxy"], ["a=b"], [""], [1]],
     "runsc_capabilities": ["compute", ["all"], [None], {}],
@@ -52,7 +80,7 @@ def parse(values):
 
 
 def test_no_key_is_left_untried():
-    assert set(GOOD) == set(BAD) == set(Settings.__slots__)
+    assert set(GOOD) == set(BAD) == set(DEFAULT) == set(Settings.__slots__)
 
 
 def test_what_is_given_is_taken():
@@ -61,12 +89,24 @@ def test_what_is_given_is_taken():
 
 
 def test_what_is_left_out_takes_its_default():
-    settings = parse({})
-    assert all(getattr(settings, key) == getattr(DEFAULTS, key) for key in GOOD)
-    assert settings.hooks_run is True
-    assert settings.allow_user_annotations is False
-    assert settings.proc_driver == "/proc/driver/nvidia"
-    assert settings.trusted_hooks == ["/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"]
+    for settings in (parse({}), DEFAULTS):
+        assert {key: getattr(settings, key) for key in DEFAULT} == DEFAULT
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy", "csv", "cdi", "jit-cdi"])
+def test_every_mode_of_the_toolkit_is_taken(mode):
+    assert parse({"toolkit_mode": mode}).toolkit_mode == mode
+
+
+@pytest.mark.parametrize(
+    "name", ["compute", "utility", "graphics", "video", "fabric-imex-mgmt", "profiling", "rdma"]
+)
+def test_every_capability_of_gvisors_is_taken(name):
+    assert parse({"allowed_capabilities": [name]}).allowed_capabilities == [name]
+
+
+def test_the_file_is_where_the_launcher_looks():
+    assert SETTINGS_PATH == WHERE
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BAD.items() for value in values])
@@ -75,6 +115,14 @@ def test_a_wrong_value_is_named_with_its_key_and_file(key, value):
         parse({key: value})
     assert key in str(error.value)
     assert WHERE in str(error.value)
+
+
+def test_a_page_can_say_of_each_key_what_it_takes():
+    told = dict(allowed_values())
+    assert set(told) == set(GOOD)
+    for key in ("hooks_run", "toolkit_mode", "host_prep"):
+        with pytest.raises(SettingsError, match=f"it takes {told[key]}[.]$"):
+            parse({key: 1})
 
 
 @pytest.mark.parametrize("key", ["runscc", "", "Runsc", "hooks-run"])
