@@ -265,14 +265,17 @@ def test_each_hook_of_the_toolkit_is_known_at_the_stage_where_the_toolkit_puts_i
             assert not one.has_new_name([words[0]])
 
 
-@pytest.mark.parametrize("stage", EVERY_STAGE)
 @pytest.mark.parametrize(
-    "path",
-    ["/usr/bin/nvidia-container-runtime-hook", "nvidia-container-toolkit", "/tmp/nvidia-container-cli"],
+    ("path", "is_legacy"),
+    [
+        ("/usr/bin/nvidia-container-runtime-hook", True),
+        ("nvidia-container-toolkit", True),
+        ("/tmp/nvidia-container-cli", False),
+    ],
 )
-def test_the_trigger_of_legacy_mode_is_a_prestart_hook_of_one_of_two_names(path, stage):
-    one = NvidiaHook(stage, hook(path, "prestart"))
-    assert one.is_legacy is (stage == "prestart" and "cli" not in path)
+def test_the_hook_of_legacy_mode_is_known_by_its_name(path, is_legacy):
+    one = NvidiaHook("prestart", hook(path, "prestart"))
+    assert one.is_legacy is is_legacy
     assert (one.subcommand, one.is_known, str(one)) == (None, False, path)
 
 
@@ -365,6 +368,128 @@ def test_links_and_gpus_are_read_from_the_hooks_that_name_them():
     ]
     assert links_of(hooks) == [("a", "/b"), ("c", "/d"), ("alone", "")]
     assert gpus_with_memory_hook(hooks) == ["A", "B"]
+
+
+def said_of(item, stage="createContainer", **settings):
+    """What is done with a hook that is added to a spec, and why."""
+    spec = asking(captured(CDI), "all")
+    spec["hooks"].setdefault(stage, []).append(item)
+    name = str(NvidiaHook(stage, item))
+    said = [one for one in judge(spec, **settings).actions if one.target == f"{stage}: {name}"]
+    return [(one.rule, one.what, one.why) for one in said][-1:]
+
+
+@pytest.mark.parametrize(
+    ("item", "why"),
+    [
+        (hook("/tmp/nvidia-ctk", "hook", "update-ldcache"), f"{CTK}, {CDI_HOOK}"),
+        (hook(CTK, "update-ldcache"), "form"),
+        (hook(CDI_HOOK), "form"),
+        ({"path": CTK, "args": ["x", "hook", "noop"]}, "form"),
+        ({"path": CTK, "args": ["/x/nvidia-ctk", "hook", "noop"]}, "it does nothing"),
+        ({"path": CTK, "args": ["/x/nvidia-ctk", "hook", "make-coffee"]}, "known to be needed"),
+        (hook(CDI_HOOK, "apply-cuda-memory-limits"), "at createRuntime"),
+        (hook(CDI_HOOK, "disable-device-node-modification"), "kills the gofer"),
+        (hook(CDI_HOOK, "chmod", "--mode", "755"), "modes of its own"),
+        (hook(CDI_HOOK, "noop"), "it does nothing"),
+        (hook(CDI_HOOK, "update-ldcache", "--folder", "odd"), "argument --folder odd"),
+        (hook(CDI_HOOK, "update-ldcache", "--folder"), "argument --folder"),
+        (hook(CDI_HOOK, "update-ldcache", "--container-spec=/x"), "argument --container-spec /x"),
+        ({**hook(CDI_HOOK, "update-ldcache"), "env": ["NVIDIA_X=1", "A=1=2"]}, " A in"),
+    ],
+)
+def test_a_hook_that_goes_is_told_its_own_reason(item, why):
+    ((rule, what, told),) = said_of(item)
+    assert (rule, what) == ("hooks.allow", "dropped")
+    assert f"{why} " in f"{told} "
+
+
+def test_reasons_that_are_a_hosts_name_its_setting():
+    ldcache = hook(CDI_HOOK, "update-ldcache")
+    assert "drop_update_ldcache" in said_of(ldcache, drop_update_ldcache=True)[0][2]
+    assert "one of none" in said_of(ldcache, trusted_hooks=[])[0][2]
+    ((rule, what, why),) = said_of(ldcache, hooks_run=False)
+    assert (rule, what, "runs no createContainer hook" in why) == ("hooks.emulate", "dropped", True)
+    variables = " nor ".join(name.partition("=")[0] for name in (REQUEST, LIMIT))
+    assert f"{variables} " in said_of(hook(CDI_HOOK, *LIMITS), "createRuntime")[0][2]
+
+
+@pytest.mark.parametrize(
+    ("name", "flag", "good", "bad"),
+    [
+        (
+            "create-symlinks",
+            "--link",
+            ["a::/b", "a::/b c", "../a::/b"],
+            ["::/b", "a:/b", "a::", "a::b", "a::/b::/c", "a\0::/b", "a::/b/", "a::/b\0"],
+        ),
+        ("create-symlinks", "--csv-filename", ["/x.csv"], ["x.csv", "/x.csv.d", "/../x.csv", "/csv"]),
+        ("update-ldcache", "--folder", ["/x"], ["x", "/x/", ""]),
+        (
+            "update-ldcache",
+            "--ldconfig-path",
+            ["/sbin/ldconfig", "@/sbin/ldconfig.real", "/usr/sbin/ldconfig", "@/usr/sbin/ldconfig.real"],
+            ["@@/sbin/ldconfig", "/sbin/ldconfig2", "ldconfig", "@", "", "/sbin/ldconfig@"],
+        ),
+        ("enable-cuda-compat", "--host-driver-version", ["570.124.06", "5*"], ["", "a", "1a", "$1", "1 2"]),
+        ("enable-cuda-compat", "--host-cuda-version", ["12.4", "12"], ["", "v12"]),
+        ("enable-cuda-compat", "--cuda-compat-container-root", ["/usr/local/cuda/compat"], ["x", ""]),
+    ],
+)
+def test_each_argument_takes_what_the_toolkit_writes_and_no_other(name, flag, good, bad):
+    for value in good:
+        assert kept(hook(CDI_HOOK, name, flag, value)), value
+        assert kept(hook(CDI_HOOK, name, f"{flag}={value}")), value
+    for value in bad:
+        assert not kept(hook(CDI_HOOK, name, flag, value)), value
+        assert not kept(hook(CDI_HOOK, name, f"{flag}={value}")), value
+    assert not kept(hook(CDI_HOOK, name, flag))
+
+
+@pytest.mark.parametrize(
+    ("uuid", "is_one"),
+    [
+        ("GPU-" + "0123456789abcdef-" * 2 + "ab", True),
+        ("GPU-" + "0" * 36, True),
+        ("GPU-" + "0" * 35, False),
+        ("GPU-" + "0" * 37, False),
+        ("gpu-" + "0" * 36, False),
+        ("GPU-" + "0" * 35 + "g", False),
+        ("GPU-" + "0" * 35 + "A", False),
+        ("0" * 40, False),
+    ],
+)
+def test_a_limit_is_for_a_gpu_by_its_whole_uuid(uuid, is_one):
+    item = hook(CDI_HOOK, "apply-cuda-memory-limits", "--driver-root", "/", "--gpu-id", uuid)
+    refusal = judge(limited(item)).refusal
+    assert (refusal and refusal.rule) == (None if is_one else "hooks.memory")
+
+
+@pytest.mark.parametrize(
+    ("flag", "is_refused"),
+    [
+        *((f"--ignore-cgroups={value}", False) for value in ("0", "f", "F", "false", "False", "FALSE")),
+        *((f"-ignore-cgroups={value}", True) for value in ("1", "t", "T", "true", "True", "TRUE")),
+        ("--ignore-cgroups", True),
+        ("--ignore-cgroups-not", False),
+    ],
+)
+def test_cgroups_are_ignored_as_go_reads_that_flag(flag, is_refused):
+    refusal = judge(limited(hook(CDI_HOOK, *LIMITS)), runsc_args=["--debug", flag, "--strace"]).refusal
+    assert bool(refusal) is is_refused
+    if refusal:
+        assert "--ignore-cgroups" in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [((LIMIT,), ["LIMIT"]), ((REQUEST,), ["REQUEST"]), ((LIMIT, REQUEST), ["REQUEST", "LIMIT"])],
+)
+def test_a_limit_that_cannot_be_set_names_the_variables_that_ask(variables, named):
+    refusal = judge(limited(variables=variables)).refusal
+    names = " and ".join(f"NVIDIA_GPU_MEMORY_{name}" for name in named)
+    assert refusal.message.startswith(f"{names} asks")
+    assert f"without {names};" in refusal.remedy
 
 
 def test_of_two_hooks_that_are_alike_each_is_dropped_by_itself():

@@ -179,6 +179,13 @@ def test_a_header_is_read_at_a_plain_path_outside_of_the_root_file_system(source
         assert host.asked == ([source] if is_asked or (source == "/b/rootfs/x" and not root) else [])
 
 
+@pytest.mark.parametrize("name", ["570.124.06", "libcuda.so", "libcuda.so.1.so.570.124.06", "x.570.124.06"])
+def test_a_file_whose_name_is_not_a_librarys_is_not_looked_at(name):
+    host = Told("libcuda.so.2")
+    judge(cdi([library(f"{DEB}/{name}")]), host, hooks_run=False)
+    assert host.asked == []
+
+
 def test_a_library_whose_mount_has_no_source_is_not_looked_at():
     mount = library(f"{DEB}/libcuda.so.570.124.06")
     del mount["source"]
