@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from nvproxy_wrapper.host.views import CreateView
+from nvproxy_wrapper.judge import strict_json
 from nvproxy_wrapper.judge.rewrite import decide
 from nvproxy_wrapper.judge.settings import DEFAULTS
 from tests.unit.wrapper.specs import JIT, LEGACY, NO_DRIVER, PLAIN, asking, captured, closed, judge, rules_of
@@ -31,6 +32,8 @@ def bind(source, destination=None):
         "/run/nvidia/driver/run/nvidia-fabricmanager/socket",
         "/tmp/nvidia-mps",
         "/tmp/nvidia-mps/control",
+        "/run/nvidia-persistenced",
+        "/driver/run/nvidia-persistenced/",
     ],
 )
 def test_a_bind_of_nvidias_sockets_is_removed_by_its_name(source):
@@ -43,7 +46,13 @@ def test_a_bind_of_nvidias_sockets_is_removed_by_its_name(source):
 
 
 @pytest.mark.parametrize(
-    "source", ["/usr/bin/nvidia-persistenced", "/home/me/nvidia-mps", "/var/run/docker.sock"]
+    "source",
+    [
+        "/usr/bin/nvidia-persistenced",
+        "/home/me/nvidia-mps",
+        "/var/run/docker.sock",
+        "/run/nvidia-fabricmanager2",
+    ],
 )
 def test_other_binds_stay(source):
     spec = captured(JIT)
@@ -85,6 +94,73 @@ def test_capabilities_other_than_runscs_own_default_are_passed_where_it_knows_th
         "--nvproxy-allowed-driver-capabilities=compute,utility,video"
     ]
     assert judge(captured(JIT), **allowed, runsc_flags=["nvproxy"]).runsc_flags == ["--nvproxy"]
+
+
+def done(decision, rule):
+    """(target, what) of what a rule did."""
+    return [(one.target, one.what) for one in decision.actions if one.rule == rule]
+
+
+def test_what_is_done_to_a_mount_is_told_by_its_destination():
+    spec = captured(JIT)
+    spec["mounts"] = [
+        bind("/run/nvidia-persistenced/socket", "/there"),
+        {"destination": "/d", "type": "bind"},
+    ]
+    decision = judge(spec)
+    ((target, what),) = done(decision, "mounts.sockets")
+    assert target == "/there"
+    assert "/run/nvidia-persistenced/socket" in what
+    assert done(decision, "mounts.nodev") == [("/d", "nodev added")]
+    assert decision.spec["mounts"] == [{"destination": "/d", "type": "bind", "options": ["nodev"]}]
+
+
+def test_the_mark_of_a_gpu_container_is_told_where_it_was_not_there_already():
+    spec = captured(JIT)
+    assert done(judge(spec), "annotation.nvproxy") == [(NVPROXY, 'set to "true"')]
+    spec["annotations"] = {NVPROXY: "true"}
+    assert done(judge(spec), "annotation.nvproxy") == []
+
+
+@pytest.mark.parametrize(
+    ("allowed", "flags"),
+    [
+        (["compute", "utility"], []),
+        (["utility", "compute", "utility"], []),
+        (["utility"], ["--nvproxy-allowed-driver-capabilities=utility"]),
+        (["video", "compute"], ["--nvproxy-allowed-driver-capabilities=video,compute"]),
+    ],
+)
+def test_runscs_own_default_of_capabilities_is_not_said_to_it(allowed, flags):
+    assert judge(captured(JIT), allowed_capabilities=allowed).runsc_flags == ["--nvproxy", *flags]
+
+
+def test_an_annotation_that_goes_is_told_with_its_value_as_it_was_written():
+    spec = captured(JIT)
+    spec["annotations"] = {"dev.gvisor.a": "x", "dev.gvisor.flag.overlay2": strict_json.Number("1.50")}
+    told = done(judge(spec), "annotation.user")
+    assert [target for target, _ in told] == ["dev.gvisor.a", "dev.gvisor.flag.overlay2"]
+    assert [what.partition("(")[2] for _, what in told] == ["'x')", "1.50)"]
+    allowed = judge(spec, allow_user_annotations=True)
+    ((target, what),) = done(allowed, "annotation.user")
+    assert (target, what.partition("(")[2]) == ("dev.gvisor.flag.overlay2", "1.50)")
+    assert allowed.spec["annotations"] == {"dev.gvisor.a": "x", NVPROXY: "true"}
+
+
+@pytest.mark.parametrize(
+    ("key", "goes", "goes_in_docker"),
+    [
+        *(("dev.gvisor.x", True, True), ("dev.gvisorx", False, False), ("x.dev.gvisor.x", False, False)),
+        *(("io.kubernetes.cri.x", False, True), ("io.kubernetes.cri-o.x", False, True)),
+        ("io.kubernetes.x", False, False),
+    ],
+)
+def test_an_annotation_is_the_users_by_how_its_name_begins(key, goes, goes_in_docker):
+    spec = captured(JIT)
+    spec["annotations"] = {key: "x"}
+    for is_dockers, is_gone in ((False, goes), (True, goes_in_docker)):
+        made = decide(spec, DEFAULTS, NO_DRIVER, engine_has_no_pods=is_dockers).spec
+        assert (key in made["annotations"]) is not is_gone
 
 
 @pytest.mark.parametrize("name", [PLAIN, JIT, LEGACY, "1.20.0_legacy_no-gpu"])
