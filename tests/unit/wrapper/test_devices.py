@@ -14,6 +14,7 @@ from tests.unit.wrapper.specs import (
     PLAIN,
     asking,
     captured,
+    hook,
     judge,
     node,
     rules_of,
@@ -225,6 +226,48 @@ def test_a_users_own_device_stays_with_its_cgroup_rule():
     fuse = node("/dev/fuse", 10, 229, fileMode=432)
     decision = judge(plugin(fuse))
     assert fuse in decision.spec["linux"]["devices"]
+
+
+def test_each_node_is_looked_at_whatever_stands_before_it():
+    fuse = node("/dev/fuse", 10, 229)
+    spec = plugin(node("/dev/nvidia3", 195, 0))
+    spec["linux"]["devices"].insert(0, fuse)
+    assert judge(spec).refusal.rule == "devices.mode"
+    spec = plugin()
+    spec["linux"]["devices"].insert(0, fuse)
+    asked = []
+    host = CreateView("/nonexistent")
+    host.node_problem = lambda *numbers: asked.append(numbers)
+    assert judge(spec, host).refusal is None
+    assert asked == [("/dev/nvidiactl", 195, 255), ("/dev/nvidia-uvm", 511, 0), ("/dev/nvidia0", 195, 0)]
+
+
+def test_a_mode_that_is_filled_is_told():
+    spec = plugin()
+    for place, mode in enumerate((None, 0o666, 0o600)):
+        spec["linux"]["devices"][place] = {**spec["linux"]["devices"][place], "fileMode": mode}
+    said = [(one.target, one.what) for one in judge(spec).actions if one.rule == "devices.mode"]
+    assert said == [("/dev/nvidiactl", "fileMode set to 0666")]
+
+
+@pytest.mark.parametrize(
+    "more", [hook("/usr/bin/nvidia-ctk", "hook", "make-coffee"), hook("/opt/nvidia-x", "y")]
+)
+def test_one_hook_of_the_toolkits_says_that_its_nodes_are_missing_whatever_else_is_there(more):
+    spec = without_nodes(JIT, *is_nvidias(JIT))
+    spec["hooks"]["createContainer"].insert(0, more)
+    refusal = judge(spec).refusal
+    assert (refusal.rule, refusal.host_prep_may_help) == ("devices.exist", True)
+
+
+def test_the_other_nodes_that_are_missing_are_named_and_no_more(host):
+    for missing, named in (
+        ((), ""),
+        (("/dev/nvidia-uvm",), ", /dev/nvidia-uvm"),
+        (("/dev/nvidia1",), ", /dev/nvidiaN"),
+    ):
+        message = judge(without_nodes(JIT, "/dev/nvidiactl", *missing), host).refusal.message
+        assert f"nodes /dev/nvidiactl{named};" in message
 
 
 def test_a_missing_file_mode_is_filled_and_another_one_stays():

@@ -402,11 +402,13 @@ def test_a_hook_that_goes_is_told_its_own_reason(item, why):
     ((rule, what, told),) = said_of(item)
     assert (rule, what) == ("hooks.allow", "dropped")
     assert f"{why} " in f"{told} "
+    assert told == told.strip()
 
 
 def test_reasons_that_are_a_hosts_name_its_setting():
     ldcache = hook(CDI_HOOK, "update-ldcache")
-    assert "drop_update_ldcache" in said_of(ldcache, drop_update_ldcache=True)[0][2]
+    ((rule, what, why),) = said_of(ldcache, drop_update_ldcache=True)
+    assert (rule, what, "drop_update_ldcache" in why) == ("hooks.allow", "dropped", True)
     assert "one of none" in said_of(ldcache, trusted_hooks=[])[0][2]
     ((rule, what, why),) = said_of(ldcache, hooks_run=False)
     assert (rule, what, "runs no createContainer hook" in why) == ("hooks.emulate", "dropped", True)
@@ -431,7 +433,12 @@ def test_reasons_that_are_a_hosts_name_its_setting():
             ["/sbin/ldconfig", "@/sbin/ldconfig.real", "/usr/sbin/ldconfig", "@/usr/sbin/ldconfig.real"],
             ["@@/sbin/ldconfig", "/sbin/ldconfig2", "ldconfig", "@", "", "/sbin/ldconfig@"],
         ),
-        ("enable-cuda-compat", "--host-driver-version", ["570.124.06", "5*"], ["", "a", "1a", "$1", "1 2"]),
+        (
+            "enable-cuda-compat",
+            "--host-driver-version",
+            ["570.124.06", "5*"],
+            ["", "a", "1a", "$1", "1 2", "1X"],
+        ),
         ("enable-cuda-compat", "--host-cuda-version", ["12.4", "12"], ["", "v12"]),
         ("enable-cuda-compat", "--cuda-compat-container-root", ["/usr/local/cuda/compat"], ["x", ""]),
     ],
@@ -456,6 +463,7 @@ def test_each_argument_takes_what_the_toolkit_writes_and_no_other(name, flag, go
         ("gpu-" + "0" * 36, False),
         ("GPU-" + "0" * 35 + "g", False),
         ("GPU-" + "0" * 35 + "A", False),
+        ("GPU-" + "X" * 36, False),
         ("0" * 40, False),
     ],
 )
@@ -471,7 +479,7 @@ def test_a_limit_is_for_a_gpu_by_its_whole_uuid(uuid, is_one):
         *((f"--ignore-cgroups={value}", False) for value in ("0", "f", "F", "false", "False", "FALSE")),
         *((f"-ignore-cgroups={value}", True) for value in ("1", "t", "T", "true", "True", "TRUE")),
         ("--ignore-cgroups", True),
-        ("--ignore-cgroups-not", False),
+        *((other, False) for other in ("--ignore-cgroups-not", "X--ignore-cgroups", "--not-ignore-cgroups")),
     ],
 )
 def test_cgroups_are_ignored_as_go_reads_that_flag(flag, is_refused):

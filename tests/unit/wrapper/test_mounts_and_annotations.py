@@ -228,6 +228,21 @@ def test_a_pods_other_containers_are_not_sandboxes(key, host):
     assert decision.spec == {**spec, "mounts": closed(spec["mounts"])}
 
 
+@pytest.mark.parametrize(
+    ("values", "what"), [(("1", "void"), "1, void -> void"), (("1",), "1 -> void"), ((), "not set -> void")]
+)
+def test_the_variable_that_is_set_is_told_with_what_it_was(values, what):
+    assert done(judge(asking(captured(JIT), *values)), "env.void") == [("NVIDIA_VISIBLE_DEVICES", what)]
+    assert done(judge(asking(captured(JIT), "void")), "env.void") == []
+
+
+@pytest.mark.parametrize("process", [None, {}])
+def test_a_spec_without_a_process_gets_none(process):
+    decision = judge({**captured(JIT), "process": process})
+    assert decision.spec["process"] == process
+    assert done(decision, "env.void") == []
+
+
 def test_a_listed_container_without_the_variable_is_told_that_all_is_done():
     spec = asking(captured("1.20.0_csv_visible-all"))
     spec["process"]["env"].append("CUDA_VERSION=9.0.176")

@@ -45,6 +45,16 @@ def test_the_gpus_asked_for_stay(value, gpus, host):
     assert decision.gpus == gpus
 
 
+@pytest.mark.parametrize("value", ["0", "0,2", "none"])
+def test_a_gpu_that_goes_is_told_with_what_was_asked_for(value, host):
+    actions = [one for one in judge(csv(value), host).actions if one.rule == "devices.scope"]
+    gone = {"0": [1, 2, 3], "0,2": [1, 3], "none": [0, 1, 2, 3]}[value]
+    assert sorted(one.target for one in actions) == [f"/dev/nvidia{minor}" for minor in gone]
+    assert {(one.what, one.why) for one in actions} == {
+        ("removed", f"asked for is {', '.join(value.split(','))}")
+    }
+
+
 def test_an_index_counts_in_pci_order_and_is_not_the_minor(shuffled_host):
     assert judge(csv("7"), shuffled_host).gpus == [0]
     assert judge(csv("4,6"), shuffled_host).gpus == [1, 3]

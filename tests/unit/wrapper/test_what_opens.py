@@ -56,6 +56,7 @@ REFUSED = {
     "the control node": volume("/dev/nvidiactl", "/dev/nvidiactl", "rbind"),
     "the host's root with what is mounted below it": volume("/", "/host", "rbind", "ro", "rslave"),
     "that root by another spelling": volume("//..", "/host", "rbind", "ro"),
+    "a recursive bind that names no source": volume("", "/data", "rbind"),
     "a node with nodev": volume("/dev/nvidia3", "/dev/nvidia3", "rbind", "nodev"),
 }
 
