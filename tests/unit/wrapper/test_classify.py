@@ -247,3 +247,53 @@ def test_a_hook_that_only_speaks_of_nvidia_is_none_of_its():
     spec = captured(PLAIN)
     spec["hooks"] = {"poststop": [{"path": "/usr/bin/report", "args": ["report", "--tag", "nvidia"]}]}
     assert judge(spec).spec_class == "none"
+
+
+def test_csv_nodes_in_the_order_of_a_cdi_file_are_csv_where_libcuda_is_linked(host):
+    """CDI files up to 1.15, which alone have hooks of this form and that order, never linked it."""
+    spec = captured("1.14.6_cdi_visible-1")
+    assert judge(spec, host).spec_class == "cdi"
+    link = "libcuda.so.1::/usr/lib/x86_64-linux-gnu/libcuda.so"
+    spec["hooks"]["createContainer"].insert(0, hook(CTK, "hook", "create-symlinks", "--link", link))
+    decision = judge(spec, host)
+    assert (decision.spec_class, decision.gpus) == ("csv", [1])
+
+
+@pytest.mark.parametrize("name", ["disable-device-node-modification", "update-application-profile"])
+def test_one_hook_that_csv_mode_never_writes_is_enough(name, host):
+    spec = captured(JIT)
+    hooks = spec["hooks"]["createContainer"]
+    spec["hooks"]["createContainer"] = [one for one in hooks if one["args"][2] in ("update-ldcache", name)]
+    assert len(spec["hooks"]["createContainer"]) == 2
+    assert judge(spec, host).spec_class == "jit-cdi"
+    assert judge(in_the_other_form(spec, CDI_HOOK), host).spec_class == "cdi"
+
+
+@pytest.mark.parametrize(
+    ("values", "spec_class"),
+    [
+        (("1", "void"), "mixed"),
+        (("all", "1", "void"), "mixed"),
+        (("void",), "device-plugin"),
+        (("1",), "device-plugin"),
+        (("void", "1"), "device-plugin"),
+        ((), "device-plugin"),
+    ],
+)
+def test_a_void_behind_a_request_is_a_trace_of_the_toolkit_by_itself(values, spec_class, host):
+    spec = captured(PLAIN)
+    spec["linux"]["devices"] = [
+        *(node("/dev/nvidiactl", 195, 255), node("/dev/nvidia-uvm", 511, 0)),
+        *(node(f"/dev/nvidia{minor}", 195, minor) for minor in range(2)),
+    ]
+    decision = judge(asking(spec, *values), host)
+    assert decision.spec_class == spec_class
+    assert decision.gpus == ([1] if spec_class == "mixed" else [0, 1])
+
+
+def test_a_plain_container_is_told_why_it_is_one_first():
+    decision = judge(asking(captured(PLAIN), "1"))
+    assert decision.evidence == [
+        "No hook that is known and no device node of NVIDIA's is in the spec",
+        "NVIDIA_VISIBLE_DEVICES is '1'",
+    ]
