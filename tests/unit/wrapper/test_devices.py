@@ -226,6 +226,8 @@ def test_a_users_own_device_stays_with_its_cgroup_rule():
     fuse = node("/dev/fuse", 10, 229, fileMode=432)
     decision = judge(plugin(fuse))
     assert fuse in decision.spec["linux"]["devices"]
+    assert decision.devices == [one["path"] for one in [*BASE, fuse]]
+    assert decision.opens == [one["path"] for one in BASE]
 
 
 def test_each_node_is_looked_at_whatever_stands_before_it():

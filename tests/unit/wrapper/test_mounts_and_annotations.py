@@ -207,6 +207,7 @@ def test_a_pod_sandbox_on_a_gpu_host_gets_nvproxy(annotations, name, host):
     assert decision.spec["annotations"] == {**annotations, NVPROXY: "true"}
     assert decision.runsc_flags == ["--nvproxy"]
     assert not decision.gpu_requested
+    assert done(decision, "pod.sandbox") == [(NVPROXY, 'set to "true"')]
     assert not judge(decision.spec, host).changed
 
 
