@@ -1,6 +1,7 @@
 """What `make mutants` does to a module, and that its explanations are of mutants that are there."""
 
 import ast
+import sys
 import types
 
 import pytest
@@ -59,15 +60,20 @@ def test_the_tree_of_a_mutant_has_its_change_and_no_other(mutant):
     assert len([1 for one, other in zip(given, made, strict=True) if one != other]) == 1
 
 
-def test_a_mutant_is_seen_by_who_holds_the_function_and_so_is_what_is_made_of_a_table():
+def test_a_mutant_is_seen_by_who_holds_the_function_and_so_is_what_is_made_of_a_table(monkeypatch):
     module = types.ModuleType("tests.x")
     exec(SOURCE, vars(module))
     held = module.limit
+    holder = types.ModuleType("test_x")
+    holder.ALL = module.ALL
+    monkeypatch.setitem(sys.modules, "test_x", holder)
+    monkeypatch.setitem(sys.modules, "tests.x", module)
     assert held(2, "low")
     for mutant in mutants_of("x.py", SOURCE):
         if mutant.change in (CHANGES[0][2], CHANGES[-2][2]):
             install(module, mutant, tree_of(SOURCE, mutant))
     assert module.limit is held
+    assert holder.ALL == module.ALL == ("lowXX", "high", "none")
     assert held(3, "high")
 
 
