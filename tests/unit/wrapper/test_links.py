@@ -113,16 +113,16 @@ def test_every_library_of_the_driver_gets_the_name_that_programs_load_it_by():
 @pytest.mark.parametrize(
     ("destination", "is_made"),
     [
-        (f"{DEB}/libcuda.so.570.124.06", True),
-        (f"{DEB}/libcuda.so.570.124", True),
-        (f"{DEB}/libcuda.so.570", False),
-        (f"{DEB}/libcuda.so.570..06", False),
-        (f"{DEB}/libcuda.so.570.124.06.", False),
-        (f"{DEB}/libcuda.so.\u0665.1", False),
-        (f"{DEB}/libcuda.570.124.06", False),
-        (f"{DEB}/./libcuda.so.570.124.06", False),
-        (f"{DEB}//libcuda.so.570.124.06", False),
-        (f"{DEB[1:]}/libcuda.so.570.124.06", False),
+        (f"{DEB}/libnvidia-ml.so.570.124.06", True),
+        (f"{DEB}/libnvidia-ml.so.570.124", True),
+        (f"{DEB}/libnvidia-ml.so.570", False),
+        (f"{DEB}/libnvidia-ml.so.570..06", False),
+        (f"{DEB}/libnvidia-ml.so.570.124.06.", False),
+        (f"{DEB}/libnvidia-ml.so.\u0665.1", False),
+        (f"{DEB}/libnvidia-ml.570.124.06", False),
+        (f"{DEB}/./libnvidia-ml.so.570.124.06", False),
+        (f"{DEB}//libnvidia-ml.so.570.124.06", False),
+        (f"{DEB[1:]}/libnvidia-ml.so.570.124.06", False),
     ],
 )
 def test_a_name_is_made_beside_a_library_at_a_plain_path_with_its_whole_version(destination, is_made):
@@ -145,18 +145,18 @@ class Told(HostView):
 @pytest.mark.parametrize(
     ("told", "name"),
     [
-        ("libcuda.so.2", "libcuda.so.2"),
+        ("libnvidia-ml.so.2", "libnvidia-ml.so.2"),
         ("libother.so", "libother.so"),
         # Odd ones are not believed; then the name of the file tells.
         *(
-            (odd, "libcuda.so.1")
-            for odd in (None, "", "libcuda", "cuda.so.2", "../libcuda.so.2", "lib/x.so.1")
+            (odd, "libnvidia-ml.so.1")
+            for odd in (None, "", "libnvidia-ml", "cuda.so.2", "../libnvidia-ml.so.2", "lib/x.so.1")
         ),
-        ("libcuda.so.570.124.06", None),
+        ("libnvidia-ml.so.570.124.06", None),
     ],
 )
 def test_what_a_header_says_is_believed_where_it_is_the_name_of_a_library(told, name):
-    path = f"{DEB}/libcuda.so.570.124.06"
+    path = f"{DEB}/libnvidia-ml.so.570.124.06"
     made = judge(cdi([library(path)]), Told(told), hooks_run=False).spec["mounts"]
     links = [mount["destination"] for mount in made if mount.get("source") == path]
     assert links == [path, *([f"{DEB}/{name}"] if name else [])]

@@ -45,6 +45,11 @@ DEFAULT = {
     "toolkit_mode": "auto",
     "toolkit_version": "",
     "trusted_hooks": ["/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"],
+    "trusted_ldconfig": [
+        f"{root}/{name}"
+        for root in ("/sbin", "/usr/sbin", "/run/nvidia/driver/sbin")
+        for name in ("ldconfig", "ldconfig.real")
+    ],
     "allowed_capabilities": ["utility", "compute"],
     "host_prep": [
         *(["/sbin/modprobe", "nvidia"], ["/sbin/modprobe", "nvidia-uvm"]),
@@ -106,7 +111,7 @@ def test_every_capability_of_gvisors_is_taken(name):
 
 
 def test_the_file_is_where_the_launcher_looks():
-    with pytest.raises(SettingsError, match=WHERE):
+    with pytest.raises(SettingsError, match=f"{WHERE} is not JSON"):
         parse_settings(b"", SETTINGS_PATH)
 
 
