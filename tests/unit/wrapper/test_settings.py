@@ -45,6 +45,9 @@ DEFAULT = {
     "toolkit_mode": "auto",
     "toolkit_version": "",
     "trusted_hooks": ["/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"],
+    "runsc_capabilities": [
+        *("compute", "utility", "graphics", "video", "ngx", "fabric-imex-mgmt", "profiling", "rdma")
+    ],
     "trusted_ldconfig": [
         f"{root}/{name}"
         for root in ("/sbin", "/usr/sbin", "/run/nvidia/driver/sbin")

@@ -216,6 +216,20 @@ def test_docker_is_told_by_where_it_keeps_the_state_of_its_containers(line, is_d
 
 
 @pytest.mark.parametrize(
+    ("line", "root"),
+    [
+        (f"{DOCKER} create --bundle /b abc", "/run/docker/runtime-runc/moby"),
+        ("--root /a -root=/b --log /l create abc", "/b"),
+        ("--root=/a=b create --root /c abc", "/a=b"),
+        ("--root", ""),
+        ("create abc", None),
+    ],
+)
+def test_of_several_roots_the_last_one_counts(line, root):
+    assert CommandLine(line.split()).root == root
+
+
+@pytest.mark.parametrize(
     ("line", "container"),
     [("create --bundle /b abc", "abc"), ("run -- abc", "abc"), ("start abc", ""), ("--version", "")],
 )
