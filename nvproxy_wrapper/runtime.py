@@ -21,10 +21,10 @@ import posix
 import sys
 import time
 
-from nvproxy_wrapper.host import decision_log, settings_file
+from nvproxy_wrapper.host import decision_log, kept_spec, settings_file
 from nvproxy_wrapper.host.bundle import Bundle, has_trace
 from nvproxy_wrapper.host.views import CreateView
-from nvproxy_wrapper.judge import process_environment, strict_json
+from nvproxy_wrapper.judge import kept, process_environment, strict_json
 from nvproxy_wrapper.judge.command_line import CommandLine, roots_in
 from nvproxy_wrapper.judge.decision import Refusal, printable
 from nvproxy_wrapper.judge.rewrite import decide, not_understood
@@ -32,7 +32,7 @@ from nvproxy_wrapper.judge.settings import DEFAULTS, SETTINGS_PATH, Settings, Se
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from nvproxy_wrapper.judge.decision import Decision
 
@@ -124,9 +124,20 @@ def _decide(bundle: Bundle, settings: Settings, fault: SettingsError | None, cal
         )
         return not_understood({}, refusal)
 
+    asked, asked_fault = _kept(bundle, spec)
+    is_dockers = call.is_dockers or kept_spec.engine(posix.environ) == "docker"
+
     def decided() -> Decision:
         view = CreateView(settings.proc_driver, _root(call, settings))
-        return decide(spec, settings, view, fault, engine_has_no_pods=call.is_dockers)
+        return decide(
+            spec,
+            settings,
+            view,
+            fault,
+            engine_has_no_pods=is_dockers,
+            kept=asked,
+            kept_fault=asked_fault,
+        )
 
     decision = decided()
     if not decision.refusal or not decision.refusal.host_prep_may_help:
@@ -145,6 +156,24 @@ def _root(call: CommandLine, settings: Settings) -> str:
     given = call.root or "".join(roots_in(settings.runsc_args)[-1:])
     session = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
     return given or f"{session or '/var/run'}/runsc"
+
+
+def _kept(bundle: Bundle, spec: dict[str, Any]) -> tuple[dict[str, Any] | None, Refusal | None]:
+    """The spec as the engine wrote it, or None; and why it cannot be used, which only GPU containers mind."""
+    where = kept_spec.path(bundle)
+    try:
+        data = kept_spec.read(bundle, posix.environ)
+        if data is None:
+            return None, None
+        found = strict_json.loads(data)
+        kept.check(found, spec, where)
+    except strict_json.JSONError as error:
+        return None, Refusal(
+            "bundle.kept", f"{where} {error}", "The engine wrote a spec that cannot be read: report it there."
+        )
+    except Refusal as refusal:
+        return None, refusal
+    return found, None
 
 
 def _log(

@@ -1,7 +1,8 @@
 """The wrapper as it lies on a host, in a directory of a test: launcher, settings, and a runsc that tells.
 
-Two things are stand-ins, and only these: `runsc` is a program that writes down what it was started with, and
-the nodes /dev/nvidia* are real character devices without a driver behind them, in a /dev of the call's own.
+Three things are stand-ins, and only these: `runsc` is a program that writes down what it was started with,
+the nodes /dev/nvidia* are real character devices without a driver behind them, in a /dev of the call's own,
+and behind the entry NVIDIA's runtime is a program that puts a spec of the test's into the bundle.
 """
 
 from __future__ import annotations
@@ -61,6 +62,16 @@ for argument; do
     [ "$previous" = --bundle ] && cat "$argument/config.json" >"$seen/spec"
     previous=$argument
 done
+"""
+
+
+# In the place of NVIDIA's runtime: it edits a spec of a creation, and becomes the low-level runtime.
+_EDITING_SHIM = """#!/bin/sh
+for argument; do
+    [ "$previous" = --bundle ] && [ -f @HOME@/edited ] && cat @HOME@/edited >"$argument/config.json"
+    previous=$argument
+done
+exec @HOME@/nvproxy-runsc "$@"
 """
 
 
@@ -161,6 +172,13 @@ class InstalledWrapper:
             )
         )
         self.launcher.chmod(0o755)
+        self.entry = home / "nvproxy-container-runtime"
+        self.entry.write_text(
+            render("nvproxy-entry.sh.j2", engine="docker", shim=str(home / "shim"), config_home=str(home))
+        )
+        (home / "shim").write_text(_EDITING_SHIM.replace("@HOME@", str(home)))
+        for program in (self.entry, home / "shim"):
+            program.chmod(0o755)
 
     def write_settings(self, **settings: Any) -> None:
         """Write settings.json anew."""
@@ -186,9 +204,17 @@ class InstalledWrapper:
         """Call the launcher with `--log` and `arguments`; `options` as for `call_exactly`."""
         return self.call_exactly("--log", str(self.log), *arguments, **options)
 
+    def call_entry(self, *arguments: str | bytes, edited: bytes | None = None, **options: Any) -> Call:
+        """Call the entry with `--log` and `arguments`; `edited` is what the shim makes of the spec."""
+        (self.home / "edited").unlink(missing_ok=True)
+        if edited is not None:
+            (self.home / "edited").write_bytes(edited)
+        return self.call_exactly("--log", str(self.log), *arguments, program=self.entry, **options)
+
     def call_exactly(
         self,
         *arguments: str | bytes,
+        program: Path | None = None,
         shell: Sequence[str] = ("/bin/sh",),
         nodes: bool = True,
         prefix: Sequence[str] = (),
@@ -198,6 +224,7 @@ class InstalledWrapper:
 
         Args:
             arguments: the whole command line.
+            program: called in the launcher's place.
             shell: what /bin/sh is on this host.
             nodes: whether NVIDIA's nodes are in its /dev.
             prefix: a program and its arguments that it is started by.
@@ -206,7 +233,7 @@ class InstalledWrapper:
         seen = self.home / "seen"
         shutil.rmtree(seen, ignore_errors=True)
         self.log.unlink(missing_ok=True)
-        command = [*prefix, *shell, str(self.launcher), *arguments]
+        command = [*prefix, *shell, str(program or self.launcher), *arguments]
         finished = subprocess.run(
             in_a_private_dev(command) if nodes else command,
             capture_output=True,

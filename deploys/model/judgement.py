@@ -313,7 +313,7 @@ def _is_gpu(path: str) -> bool:
 
 def _engine(what: Verification, answer: Answer) -> Check:
     name = what.settings.runtime_name
-    expected = f"{name}: {paths.SHIM}"
+    expected = f"{name}: {paths.ENTRY}"
     outcome = answer.commands.get("engine")
     seen, verdict = None, _no_answer(outcome)
     if outcome is not None and verdict is None:

@@ -13,7 +13,7 @@ from deploys.model.changes import FileChange
 from deploys.model.plan import Step
 from deploys.model.rendering import render
 from deploys.model.toolkit_config import config_toml
-from deploys.model.wrapper_files import admin_command, launcher, wrapper_settings
+from deploys.model.wrapper_files import admin_command, entry, launcher, wrapper_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +75,7 @@ def desired_files(
         DesiredFile(Step.KERNEL, paths.DEVICE_NODES_UNIT, nodes_unit),
         DesiredFile(Step.TOOLKIT, paths.APT_KEYRING, sources.toolkit_key),
         DesiredFile(Step.TOOLKIT, paths.APT_SOURCE, apt_source),
+        DesiredFile(Step.WRAPPER, paths.ENTRY, entry(), 0o755),
         DesiredFile(Step.WRAPPER, paths.LAUNCHER, launcher(settings), 0o755),
         DesiredFile(Step.WRAPPER, paths.ADMIN_COMMAND, admin_command(), 0o755),
         DesiredFile(Step.WRAPPER, paths.WRAPPER_LOGROTATE, logrotate),
@@ -135,7 +136,7 @@ def daemon_json_file(settings: Settings, snapshot: HostSnapshot) -> DesiredFile:
         before = Before.read(snapshot)
         theirs = before.daemon_json if before is not None else None
         text = daemon_json.without_runtime(text, former, theirs) or ""
-    text = daemon_json.with_runtime(text, settings.runtime_name, paths.SHIM)
+    text = daemon_json.with_runtime(text, settings.runtime_name, paths.ENTRY)
     # It is not ours alone: a host may keep registry secrets in it and have it closed to others.
     there = snapshot.files.get(paths.DAEMON_JSON)
     if there is None:

@@ -8,6 +8,7 @@ RUNSC = f"{GVISOR_CURRENT}/runsc"
 
 WRAPPER_DIR = "/opt/nvproxy-wrapper"
 WRAPPER_CURRENT = f"{WRAPPER_DIR}/current"
+ENTRY = "/usr/local/bin/nvproxy-container-runtime"
 LAUNCHER = "/usr/local/bin/nvproxy-runsc"
 ADMIN_COMMAND = "/usr/local/bin/nvproxy-wrapper"
 WRAPPER_SETTINGS_DIR = "/etc/nvproxy-wrapper"
@@ -25,7 +26,9 @@ VERIFY_DIR = f"{STATE_DIR}/verify"
 LOCK = "/run/nvproxy-fleet.lock"
 
 SHIM = "/usr/bin/nvidia-container-runtime"
-TOOLKIT_CONFIG = "/etc/nvidia-container-runtime/config.toml"
+# XDG_CONFIG_HOME for the shim, which adds the rest (nvidia-container-toolkit v1.20.2, api/config/v1).
+TOOLKIT_CONFIG_HOME = "/etc"
+TOOLKIT_CONFIG = f"{TOOLKIT_CONFIG_HOME}/nvidia-container-runtime/config.toml"
 CSV_DIR = "/etc/nvidia-container-runtime/host-files-for-container.d"
 # The shim reads only files of these names in CSV_DIR and ignores any other without a word
 # (nvidia-container-toolkit v1.20.0, internal/modifier/csv.go, BaseFilesOnly).
@@ -54,6 +57,7 @@ MANAGED_FILES = (
     DEVICE_NODES_UNIT,
     APT_KEYRING,
     APT_SOURCE,
+    ENTRY,
     LAUNCHER,
     ADMIN_COMMAND,
     WRAPPER_SETTINGS,

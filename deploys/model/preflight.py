@@ -34,6 +34,8 @@ PYTHON_FLOOR = (3, 8)
 _SHIM_NAMES = {
     paths.SHIM.rsplit("/", 1)[-1] + mode for mode in ("", ".cdi", ".legacy", "-experimental", ".real")
 }
+# The entry leads to one of them.
+_LEADING_TO_IT = {*_SHIM_NAMES, paths.ENTRY.rsplit("/", 1)[-1]}
 
 
 def refusals(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
@@ -231,13 +233,13 @@ def _leads_to_the_shim(word: str, programs: Mapping[str, Program], seen: set[str
     A script that names it may give it another configuration file, and would be no hindrance then. To tell
     that takes a shell, and to take it for a hindrance only asks for containers to be stopped.
     """
-    if word.rsplit("/", 1)[-1] in _SHIM_NAMES:
+    if word.rsplit("/", 1)[-1] in _LEADING_TO_IT:
         return True
     program = programs.get(word)
     if program is None or word in seen:
         return False
     seen.add(word)
-    if program.path.rsplit("/", 1)[-1] in _SHIM_NAMES:
+    if program.path.rsplit("/", 1)[-1] in _LEADING_TO_IT:
         return True
     said = re.sub(r"(?m)^\s*#.*", "", program.script or "")
     return any(_leads_to_the_shim(other, programs, seen) for other in re.findall(r"[\w./+-]+", said))

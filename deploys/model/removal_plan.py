@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from deploys.model.settings import Settings
     from deploys.model.snapshot import Engine, HostSnapshot, ManagedFile
 
+# The second is what a release without the entry has given to Docker.
+_OURS = (paths.ENTRY, paths.SHIM)
+
 
 @dataclass(frozen=True)
 class RemovalPlan:
@@ -107,7 +110,7 @@ def _without_runtime(snapshot: HostSnapshot, before: Before, name: str) -> Engin
             original=False,
             encoding=before.daemon_json_encoding if as_before or there is None else there.encoding,
         )
-    if file is None and engine.runtimes.get(name) != paths.SHIM:
+    if file is None and engine.runtimes.get(name) not in _OURS:
         return None
     return EngineChange.of(
         snapshot,

@@ -20,7 +20,14 @@ from pydantic import (
 )
 
 from deploys.model import paths
-from deploys.model.versions import AUTO_FLOOR, GVISOR_RELEASE, TOOLKIT_FLOOR, DriverVersion, ToolkitVersion
+from deploys.model.versions import (
+    AUTO_FLOOR,
+    GVISOR_RELEASE,
+    TOOLKIT_DEFAULT,
+    TOOLKIT_FLOOR,
+    DriverVersion,
+    ToolkitVersion,
+)
 from nvproxy_wrapper.judge.capabilities import DEFAULT
 from nvproxy_wrapper.judge.refused_flags import first_refused
 
@@ -96,7 +103,7 @@ class Settings(BaseModel):
     )
     toolkit_version: Text = Field(
         title="The four packages of the toolkit, installed and held.",
-        default="1.20.0-1",
+        default=str(TOOLKIT_DEFAULT),
         description=f"a package version of the NVIDIA Container Toolkit from {TOOLKIT_FLOOR} on",
     )
     toolkit_repository_url: Url = Field(

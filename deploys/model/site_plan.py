@@ -145,14 +145,14 @@ def _wrapper(snapshot: HostSnapshot, package: WrapperPackage) -> WrapperChange |
 def _engine(settings: Settings, snapshot: HostSnapshot, file: FileChange | None) -> EngineChange | None:
     name = settings.runtime_name
     loaded = snapshot.engine.runtimes.get(name)
-    if file is None and loaded == paths.SHIM:
+    if file is None and loaded == paths.ENTRY:
         return None
     why = file.why if file is not None else f"dockerd has {loaded!r} loaded, not what the file says"
     text = snapshot.text_of(paths.DAEMON_JSON) if file is None else file.text
     return EngineChange.of(
         snapshot,
         file,
-        runtime=(name, paths.SHIM),
+        runtime=(name, paths.ENTRY),
         also=runtimes_besides(snapshot, text),
         why=f"{paths.DAEMON_JSON}: {why}",
     )

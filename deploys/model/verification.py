@@ -38,6 +38,9 @@ _CSV_CHECKS_IDS = ToolkitVersion.parse("1.19.0-0")
 _CSV_HIGHEST_ID = 1
 # From 1.20 on the configuration can leave out a hook (nvcdi-disable-hooks, api/config/v1/runtime.go).
 _HOOKS_CAN_BE_LEFT_OUT = ToolkitVersion.parse("1.20.0-0")
+# From 1.20.1 on, csv mode lists every GPU and leaves no trace of what was asked (CDI library 1.1.1,
+# pkg/cdi/container-edits.go): without the entry the wrapper has to refuse.
+_CSV_LOSES_THE_REQUEST = ToolkitVersion.parse("1.20.1-0")
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ def task(what: Verification) -> dict[str, Any]:
     """The task for `host/remote/container_runs.py`.
 
     `commands` are asked first, then `runs` are started in their order: `through` is `docker` or `bundle`,
-    `needs` a program without which a run is not tried. Times are in seconds.
+    `needs` a program without which a run is not tried. `runtime` is what creates a bundle's container, `shim`
+    where that has a configuration of its own. Times are in seconds.
     """
     return {
         "dir": paths.VERIFY_DIR,
@@ -111,6 +115,7 @@ def task(what: Verification) -> dict[str, Any]:
         "script": sight.SCRIPT,
         "end_line": sight.END_LINE,
         "shim": paths.SHIM,
+        "runtime": _runtime_of_bundles(what.settings),
         "seconds_each": what.settings.verify_timeout,
         "seconds_all": seconds_for_all(what),
         "marks": [STAND_IN_MARK],
@@ -133,6 +138,12 @@ def task(what: Verification) -> dict[str, Any]:
             for run in what.runs
         ],
     }
+
+
+def _runtime_of_bundles(settings: Settings) -> str:
+    """By hand, as people who have no engine call it, wherever that can be served."""
+    is_lost = settings.toolkit_mode is ToolkitMode.CSV and settings.toolkit >= _CSV_LOSES_THE_REQUEST
+    return paths.ENTRY if is_lost else paths.SHIM
 
 
 def _control(settings: Settings, snapshot: HostSnapshot) -> ContainerRun | Check:

@@ -1,4 +1,4 @@
-"""The texts of the wrapper's own files: what stands between the NVIDIA runtime and runsc."""
+"""The texts of the wrapper's own files: what stands before the NVIDIA runtime, and between it and runsc."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from deploys.model.rendering import render
 if TYPE_CHECKING:
     from deploys.model.applied import RuntimeProbe
     from deploys.model.settings import Settings
+
+
+def entry() -> str:
+    """`/usr/local/bin/nvproxy-container-runtime`."""
+    return render(
+        "nvproxy-entry.sh.j2", engine="docker", shim=paths.SHIM, config_home=paths.TOOLKIT_CONFIG_HOME
+    )
 
 
 def launcher(settings: Settings) -> str:

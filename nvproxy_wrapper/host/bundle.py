@@ -41,6 +41,8 @@ class Bundle:
     """The spec of one bundle, open for reading and replacing.
 
     Attributes:
+        path: as it was given.
+        directory: descriptor of it.
         where: how messages call its config.json.
         data: the file's bytes, read once.
     """
@@ -52,15 +54,16 @@ class Bundle:
             FileNotFoundError: no bundle, or no config.json in it.
             Refusal: either may be written by others, is a link, or is not what it should be.
         """
+        self.path = path
         self.where = path.rstrip("/") + "/" + _NAME
         if _may_be_read_in_two_ways(path):
             raise Refusal(
                 "bundle.file", f"the bundle {path} has .. behind a name", "Give the path without that."
             )
         try:
-            self._directory = trusted_file.open_directory(path)
+            self.directory = trusted_file.open_directory(path)
             self._replaced = False
-            self.data, self._status = trusted_file.read(self._directory, _NAME, self.where, MAX_BYTES)
+            self.data, self._status = trusted_file.read(self.directory, _NAME, self.where, MAX_BYTES)
         except trusted_file.UntrustedFileError as error:
             raise Refusal("bundle.file", str(error), error.remedy) from None
 
@@ -75,14 +78,14 @@ class Bundle:
         temporary = _TEMPORARY_PREFIX + posix.urandom(8).hex()
         try:
             self._remove_leftovers()
-            fd = posix.open(temporary, _TEMPORARY_FLAGS, 0o600, dir_fd=self._directory)
+            fd = posix.open(temporary, _TEMPORARY_FLAGS, 0o600, dir_fd=self.directory)
             try:
                 status = self._write(fd, data)
                 self._check_unchanged()
                 # The last step that can fail: a refusal after it would leave the new spec behind.
-                posix.rename(temporary, _NAME, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+                posix.rename(temporary, _NAME, src_dir_fd=self.directory, dst_dir_fd=self.directory)
             except BaseException:
-                _unlink(temporary, self._directory)
+                _unlink(temporary, self.directory)
                 raise
         except OSError as error:
             raise Refusal(
@@ -93,7 +96,7 @@ class Bundle:
         self._status = status
         self._replaced = True
         try:
-            posix.fsync(self._directory)
+            posix.fsync(self.directory)
         except OSError:
             # The new file is whole and in its place; only a power cut could undo the rename, and no container
             # outlives one.
@@ -122,7 +125,7 @@ class Bundle:
             posix.close(fd)
 
     def _check_unchanged(self) -> None:
-        there_now = posix.stat(_NAME, dir_fd=self._directory, follow_symlinks=False)
+        there_now = posix.stat(_NAME, dir_fd=self.directory, follow_symlinks=False)
         if _identity(there_now) != _identity(self._status):
             raise Refusal(
                 "bundle.file",
@@ -131,9 +134,9 @@ class Bundle:
             )
 
     def _remove_leftovers(self) -> None:
-        for name in posix.listdir(self._directory):
+        for name in posix.listdir(self.directory):
             if name.startswith(_TEMPORARY_PREFIX):
-                _unlink(name, self._directory)
+                _unlink(name, self.directory)
 
 
 def _may_be_read_in_two_ways(path: str) -> bool:

@@ -415,6 +415,19 @@ RULES = (
         "open(2), rename(2)",
     ),
     Rule(
+        "bundle.kept",
+        "What was asked for is read in the spec that the entry has kept in the bundle, as the engine wrote it"
+        " (.config.json.asked). Refused: a GPU container whose kept spec is of an earlier creation, by"
+        " NVPROXY_ENTRY or by its time; another container's, by its command, root, hostname, cgroup, mounts,"
+        " nodes or annotations; a link, not root's, or open to others; or missing where NVPROXY_ENTRY is set."
+        " Without both, the spec's own evidence serves.",
+        "From 1.20.1 on the toolkit replaces the variable by `void`, and csv mode lists every GPU, whatever"
+        " was asked: the request is gone from the spec. A request of another creation would give its GPUs to"
+        " this one.",
+        "all",
+        "toolkit 1.20.1, CDI library 1.1.1, pkg/cdi/container-edits.go; toolkit, internal/oci",
+    ),
+    Rule(
         "wrapper.fault",
         "Refused: a GPU container that the wrapper itself fails on.",
         "A fault is no reason to let a spec through unjudged.",

@@ -61,7 +61,9 @@ class CommandLine:
         log: the file of `--log`, or None.
         container: the last argument, which is the container's id wherever runsc accepts the line at all.
         is_dockers: whether dockerd made this container: --root is in its runtime-runc
-            (moby, daemon/runtime_unix.go, defaultV2ShimConfig).
+            (moby, daemon/runtime_unix.go, defaultV2ShimConfig), or, for a runtime that it has by runtimeType,
+            where a shim of containerd's keeps the containers of dockerd's namespace, `moby`
+            (containerd 2.4.2, cmd/containerd-shim-runc-v2/process; gVisor 20260905, pkg/shim/v1/proc).
         root: the value of --root, or None where it is not given.
     """
 
@@ -90,7 +92,7 @@ class CommandLine:
         self.other_bundle = bundles[1] if len(bundles) > 1 else None
         self.container = argv[-1] if self.reads_spec else ""
         roots = roots_in(argv[:position])
-        self.is_dockers = any("/runtime-runc/" in root for root in roots)
+        self.is_dockers = any(map(_is_dockers, roots))
         self.root = roots[-1] if roots else None
 
 
@@ -102,6 +104,14 @@ def roots_in(flags: Sequence[str]) -> list[str]:
         for flag, value in zip(flags, following)
         if _flag_name(flag) == "root"
     ]
+
+
+def _is_dockers(root: str) -> bool:
+    # /run/containerd/runc/moby, or runsc's; a rootless dockerd has its containerd below XDG_RUNTIME_DIR.
+    parts = [part for part in root.split("/") if part]
+    return "/runtime-runc/" in root or (
+        parts[-1:] == ["moby"] and parts[-2:-1] in (["runc"], ["runsc"]) and "containerd" in parts[:-2]
+    )
 
 
 def _bundles(tails: list[Sequence[str]]) -> list[str]:

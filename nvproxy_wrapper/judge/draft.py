@@ -32,6 +32,7 @@ class Draft(Parts):
         dropped_hooks: the hooks that were dropped, each with the reason.
         trusted_hooks: the NVIDIA hooks that passed `hooks.allow`, whether or not they stay.
         engine_has_no_pods: annotations about pods are the user's own.
+        kept: the spec as the engine wrote it, or None.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Draft(Parts):
         "engine_has_no_pods",
         "facts",
         "host",
+        "kept",
         "runsc_flags",
         "settings",
         "trusted_hooks",
@@ -48,9 +50,16 @@ class Draft(Parts):
     )
 
     def __init__(
-        self, spec: dict[str, Any], settings: Settings, host: HostView, *, engine_has_no_pods: bool
+        self,
+        spec: dict[str, Any],
+        settings: Settings,
+        host: HostView,
+        *,
+        engine_has_no_pods: bool,
+        kept: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(spec)
+        self.kept = kept
         self.settings = settings
         self.host = host
         self.engine_has_no_pods = engine_has_no_pods

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from nvproxy_wrapper.judge.settings import Settings, SettingsError
 
 
-def decide(
+def decide(  # noqa: PLR0913 - all that a decision depends on
     spec: dict[str, Any],
     settings: Settings,
     host: HostView,
     settings_fault: SettingsError | None = None,
     *,
     engine_has_no_pods: bool = False,
+    kept: dict[str, Any] | None = None,
+    kept_fault: Refusal | None = None,
 ) -> Decision:
     """What becomes of a container's spec. Pure but for what `host` looks up; `spec` is not changed.
 
@@ -37,9 +39,11 @@ def decide(
         settings_fault: why the host's own settings cannot be used. GPU containers are refused then, others go
             on.
         engine_has_no_pods: the container is known to be Docker's, which has none.
+        kept: the spec as the engine wrote it, where an entry has kept it.
+        kept_fault: why the one that there is cannot be used. As `settings_fault`.
     """
     try:
-        draft = Draft(spec, settings, host, engine_has_no_pods=engine_has_no_pods)
+        draft = Draft(spec, settings, host, engine_has_no_pods=engine_has_no_pods, kept=kept)
     except Refusal as refusal:
         return not_understood(spec, refusal)
     is_pods = is_in_pod(draft.annotations) and not engine_has_no_pods
@@ -48,7 +52,8 @@ def decide(
         if is_pods:
             _narrow_privileged(draft)
         if draft.facts.gpu_requested:
-            _rewrite_gpu_container(draft, settings_fault)
+            _check_usable(draft, settings_fault, kept_fault)
+            _rewrite_gpu_container(draft)
         else:
             _rewrite_plain_container(draft)
     except Refusal as refusal:
@@ -147,14 +152,16 @@ def _rewrite_plain_container(draft: Draft) -> None:
         mounts.close(draft)
 
 
-def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -> None:
-    facts = draft.facts
+def _check_usable(draft: Draft, settings_fault: SettingsError | None, kept_fault: Refusal | None) -> None:
+    """Before anything is read of a GPU container: what it is read with has to be sound."""
     if settings_fault is not None:
         raise Refusal(
             "settings",
             f"a GPU is asked for, and the settings cannot be used: {str(settings_fault).rstrip('.')}",
             "Put the settings file right, or run the deployment of this host again, which writes it.",
         )
+    if kept_fault is not None:
+        raise kept_fault
     for name, why in capabilities.unusable(draft.settings, draft.host).items():
         raise Refusal(
             "settings",
@@ -164,6 +171,10 @@ def _rewrite_gpu_container(draft: Draft, settings_fault: SettingsError | None) -
             " again.",
             host_prep_may_help=name in draft.settings.runsc_capabilities,
         )
+
+
+def _rewrite_gpu_container(draft: Draft) -> None:
+    facts = draft.facts
     asks_for_more = features.may_be_asked(draft, draft.settings)
     if asks_for_more:
         from nvproxy_wrapper.judge.rules import asked  # noqa: PLC0415 - as above

@@ -67,7 +67,7 @@ def _configure(host: dict[str, Any], changes: Plan) -> None:
     if changes.engine is not None:
         if changes.engine.file is not None:
             _write(host, changes.engine.file)
-        host["engine"]["runtimes"][changes.engine.runtime] = paths.SHIM
+        host["engine"]["runtimes"][changes.engine.runtime] = paths.ENTRY
 
 
 def _install(host: dict[str, Any], changes: Plan, sources: Sources) -> None:

@@ -152,7 +152,7 @@ SITE_HOSTS = {
     ),
     "probe-dead": answers(LAB_HOST, **{"nvproxy-wrapper probe": {"exit": 124, "said": "Killed"}}),
     "used-meanwhile": answers(
-        changed(LAB_HOST, "engine", "runtimes", value={"nvidia": paths.SHIM}),
+        changed(LAB_HOST, "engine", "runtimes", value={"nvidia": paths.ENTRY}),
         containers_of_runtime={"containers": ["train-1"]},
     ),
     "engine-deaf": answers(LAB_HOST, docker_engine={"error": "it is deaf. The old one is back."}),
@@ -204,7 +204,8 @@ def test_files_come_before_the_links_that_make_them_live_and_docker_comes_last(s
     assert [path for path in written if not path.startswith(WRAPPER_TREE)] == [
         *(paths.BEFORE, paths.MODULES_LOAD, paths.DEVICE_NODES_PROGRAM, paths.DEVICE_NODES_UNIT),
         *(paths.DEVICE_NODES_WANTED, paths.APT_KEYRING, paths.APT_SOURCE),
-        *(paths.LAUNCHER, paths.ADMIN_COMMAND, paths.WRAPPER_LOGROTATE, paths.WRAPPER_CURRENT),
+        *(paths.ENTRY, paths.LAUNCHER, paths.ADMIN_COMMAND, paths.WRAPPER_LOGROTATE),
+        paths.WRAPPER_CURRENT,
         *(paths.WRAPPER_SETTINGS, paths.GVISOR_CURRENT, paths.DEVICES_CSV, paths.DRIVERS_CSV),
         *(paths.TOOLKIT_CONFIG, paths.DAEMON_JSON, paths.APPLIED),
     ]
@@ -233,7 +234,7 @@ def test_the_tasks_name_what_was_planned(site):
         "capabilities": ["utility", "compute"],
     }
     assert tasks["install_release"]["directory"] == f"{paths.GVISOR_DIR}/{RELEASE}"
-    assert tasks["docker_engine"]["runtime_path"] == paths.SHIM
+    assert tasks["docker_engine"]["runtime_path"] == paths.ENTRY
     last = [entry["task"] for entry in site.commands["blank"] if entry["program"] == "put_files"][-1]
     assert last["remove"] == [paths.STAGING_DIR]
 
@@ -291,7 +292,7 @@ def test_a_drift_of_one_package_takes_what_it_needs_and_leaves_nothing_staged(si
 def test_what_stands_in_daemon_json_goes_back_there(site):
     task = next(e["task"] for e in site.commands["own-daemon-json"] if e["program"] == "docker_engine")
     written = json.loads(task["file"]["text"])
-    assert written == {"debug": True, "runtimes": {"nvidia": {"path": paths.SHIM}}}
+    assert written == {"debug": True, "runtimes": {"nvidia": {"path": paths.ENTRY}}}
     assert task["file"]["original"] is True
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from deploys.model import paths
 from tests.e2e.conftest import verify_image
 from tests.e2e.site import data, lab_state, pyinfra
 
@@ -102,7 +103,7 @@ def test_a_running_container_survives_a_run(lab, site):
         assert host.run("docker inspect -f '{{.State.Running}}' survivor").stdout.strip() == "true"
         config = json.loads(host.run(["cat", "/etc/docker/daemon.json"]).stdout)
         assert config["log-level"] == "info"
-        assert config["runtimes"]["nvidia"] == {"path": "/usr/bin/nvidia-container-runtime"}
+        assert config["runtimes"]["nvidia"] == {"path": paths.ENTRY}
     finally:
         host.run("docker rm -f survivor")
 

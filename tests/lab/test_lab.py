@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from deploys.model.versions import TOOLKIT_DEFAULT
 from tests.lab import Engine, HostDefinition, Lab, LabError, machine
 from tests.lab.cache import Cache, Part
 from tests.lab.driver import nvml_stubs
@@ -25,7 +26,7 @@ from tests.lab.trees import mount_points_below
 from tests.lab.versions import DRIVER_VERSION
 
 CHECKOUT = Path(__file__).parents[2]
-TOOLKIT = "1.20.0-1"
+TOOLKIT = str(TOOLKIT_DEFAULT)
 GVISOR = "20260905"
 LIBNVIDIA_PACKAGES = ("libnvidia-container1", "libnvidia-container-tools")
 

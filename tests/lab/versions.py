@@ -6,6 +6,8 @@ the releases' dates (a module version is `v0.0.0-<time>-<commit>`).
 
 from dataclasses import dataclass
 
+from deploys.model.versions import TOOLKIT_DEFAULT, TOOLKIT_FLOOR
+
 
 @dataclass(frozen=True)
 class ToolkitVersion:
@@ -44,14 +46,11 @@ class EngineVersions:
     runc: str
 
 
-TOOLKIT_VERSIONS = (
-    ToolkitVersion("1.17.8", by_default=True),
-    ToolkitVersion("1.18.2"),
-    ToolkitVersion("1.19.1"),
-    ToolkitVersion("1.20.0", by_default=True),
-    # Not by default while the wrapper refuses their containers: the demo takes the newest default one.
-    ToolkitVersion("1.20.1"),
-    ToolkitVersion("1.20.2"),
+# By default, the oldest that the deploys install, and what they install where an inventory names none. The
+# demo takes the newest of these.
+TOOLKIT_VERSIONS = tuple(
+    ToolkitVersion(version, by_default=version in (TOOLKIT_FLOOR.upstream, TOOLKIT_DEFAULT.upstream))
+    for version in ("1.17.8", "1.18.2", "1.19.1", "1.20.0", "1.20.1", "1.20.2")
 )
 
 GVISOR_RELEASES = (

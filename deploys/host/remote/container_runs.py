@@ -458,11 +458,12 @@ def shim(task: dict[str, Any], name: str, *words: str) -> tuple[list[str], dict[
     """A call of the NVIDIA runtime for a container, and the variables that go with it.
 
     The configuration in the bundle, if there is one, rules all calls of a container: with another, `delete`
-    would go to another low-level runtime than `create` did.
+    would go to another low-level runtime than `create` did. The entry sets one itself, and takes no other.
     """
     bundle = bundle_path(task, name)
     own_config = os.path.exists(f"{bundle}/nvidia-container-runtime/config.toml")
-    argv = [task["shim"], "--root", task["state_dir"], "--log", f"{bundle}/log.json", "--log-format", "json"]
+    program = task["shim"] if own_config else task["runtime"]
+    argv = [program, "--root", task["state_dir"], "--log", f"{bundle}/log.json", "--log-format", "json"]
     return [*argv, *words, name], {"XDG_CONFIG_HOME": bundle} if own_config else {}
 
 

@@ -20,6 +20,7 @@ FILE_STEPS = {
     paths.MODULES_LOAD: Step.KERNEL,
     paths.DEVICE_NODES_PROGRAM: Step.KERNEL,
     paths.DEVICE_NODES_UNIT: Step.KERNEL,
+    paths.ENTRY: Step.WRAPPER,
     paths.LAUNCHER: Step.WRAPPER,
     paths.ADMIN_COMMAND: Step.WRAPPER,
     paths.WRAPPER_SETTINGS: Step.WRAPPER,
@@ -75,7 +76,7 @@ def test_under_another_name_for_our_runtime_what_had_the_first_one_comes_back():
     assert Step.DOCKER not in again
     runtimes = json.loads(change.file.text)["runtimes"]
     assert runtimes["nvidia"] == theirs
-    assert runtimes["gv"]["path"] == paths.SHIM
+    assert runtimes["gv"]["path"] == paths.ENTRY
 
 
 def test_nothing_of_a_host_in_a_file_is_open_to_others_for_writing():

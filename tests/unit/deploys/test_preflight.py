@@ -173,7 +173,9 @@ def in_use(config: str | None, containers: object, path: str = SHIM_BY_NAME) -> 
     return drifted(BLANK, drift)
 
 
-@pytest.mark.parametrize("path", [SHIM_BY_NAME, paths.SHIM, f"{paths.SHIM}.cdi", f"{SHIM_BY_NAME}.legacy"])
+@pytest.mark.parametrize(
+    "path", [SHIM_BY_NAME, paths.SHIM, f"{paths.SHIM}.cdi", f"{SHIM_BY_NAME}.legacy", paths.ENTRY]
+)
 def test_containers_that_run_under_runc_behind_the_shim_are_not_pulled_away_from_it(path):
     made = site_plan(SETTINGS, in_use(RUNC_BEHIND_IT, {"nvidia": ["train-1", "train-2"]}, path), SOURCES)
     assert made == Plan(refusals=made.refusals)

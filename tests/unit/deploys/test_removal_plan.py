@@ -141,8 +141,23 @@ def test_our_runtime_as_the_default_one_is_no_hindrance_where_it_had_the_name_be
     assert engine(host).file.text == theirs
 
 
-def test_a_runtime_that_is_only_loaded_is_taken_out_by_a_reload():
-    assert engine(drifted(CONVERGED, without("files", paths.DAEMON_JSON))).file is None
+@pytest.mark.parametrize("ours", [paths.ENTRY, paths.SHIM])
+def test_a_runtime_that_is_only_loaded_is_taken_out_by_a_reload(ours):
+    """Also as a release without the entry has given it to Docker."""
+    loaded = at("engine", "runtimes", "nvidia", value=ours)
+    assert engine(drifted(CONVERGED, without("files", paths.DAEMON_JSON), loaded)).file is None
+
+
+def test_a_host_of_a_release_without_the_entry_gets_back_what_was_there_before():
+    theirs = '{"runtimes": {"nvidia": {"path": "nvidia-container-runtime", "runtimeArgs": []}}}'
+    shim = json.dumps({"runtimes": {"nvidia": {"path": paths.SHIM}}})
+    former = drifted(
+        converged_from(theirs),
+        without("files", paths.ENTRY),
+        at("files", paths.DAEMON_JSON, value=file_record(shim)),
+        at("engine", "runtimes", "nvidia", value=paths.SHIM),
+    )
+    assert engine(former).file.text == theirs
 
 
 def test_where_docker_is_gone_the_runtime_still_goes_from_its_file():

@@ -54,11 +54,11 @@ def test_a_blank_host_gets_everything_and_a_reason_for_each_change():
     assert made.directories == (paths.DECISION_LOG_DIR,)
     assert {change.path for _, change in made.files} == {
         *(paths.MODULES_LOAD, paths.APT_KEYRING, paths.APT_SOURCE, paths.LAUNCHER, paths.ADMIN_COMMAND),
-        *(paths.DEVICE_NODES_PROGRAM, paths.DEVICE_NODES_UNIT),
+        *(paths.DEVICE_NODES_PROGRAM, paths.DEVICE_NODES_UNIT, paths.ENTRY),
         *(paths.WRAPPER_LOGROTATE, paths.DEVICES_CSV, paths.DRIVERS_CSV, paths.TOOLKIT_CONFIG),
     }
     assert {change.path for _, change in made.links} == set(paths.MANAGED_LINKS)
-    assert len(made.reasons) == 4 + 11 + 1 + 3 + len(made.directories)
+    assert len(made.reasons) == 4 + 12 + 1 + 3 + len(made.directories)
     assert all(re.search(r"not (there|installed)|tried first", reason) for reason in made.reasons)
     assert not any("None" in reason or "{" in reason for reason in made.reasons)
 
@@ -196,7 +196,7 @@ def engine_change(file: FileChange | None, why: str) -> EngineChange:
         daemon="/usr/sbin/dockerd",
         can_validate=False,
         runtime="nvidia",
-        runtime_path=paths.SHIM,
+        runtime_path=paths.ENTRY,
         load=load,
         load_old=load,
         old_encoding="utf-8",
@@ -217,6 +217,25 @@ def test_a_runtime_that_is_in_the_file_but_not_in_the_daemon_is_loaded_again(loa
     )
 
 
+def test_a_host_of_a_release_without_the_entry_gets_it_and_docker_is_led_to_it_in_one_run():
+    shim = json.dumps({"data-root": "/srv/docker", "runtimes": {"nvidia": {"path": paths.SHIM}}})
+    former = drifted(
+        CONVERGED,
+        without("files", paths.ENTRY),
+        at("files", paths.DAEMON_JSON, value=file_record(shim)),
+        at("engine", "runtimes", "nvidia", value=paths.SHIM),
+        at("engine", "containers", value={"nvidia": ["at-work"]}),
+    )
+    made = site_plan(SETTINGS, former, SOURCES)
+    assert [(step, change.path) for step, change in made.files] == [(Step.WRAPPER, paths.ENTRY)]
+    assert made == replace(NOTHING, files=made.files, engine=made.engine)
+    assert json.loads(made.engine.file.text) == {
+        "data-root": "/srv/docker",
+        "runtimes": {"nvidia": {"path": paths.ENTRY}},
+    }
+    assert made.engine.runtime_path == paths.ENTRY
+
+
 def test_a_runtime_taken_out_of_daemon_json_is_put_back_beside_what_stands_there():
     theirs = file_record('{"data-root": "/srv/docker", "runtimes": {"other": {"path": "/x"}}}', 0o640)
     made = site_plan(SETTINGS, drifted(CONVERGED, at("files", paths.DAEMON_JSON, value=theirs)), SOURCES)
@@ -224,7 +243,7 @@ def test_a_runtime_taken_out_of_daemon_json_is_put_back_beside_what_stands_there
     assert made.engine.file.mode == 0o640
     assert json.loads(made.engine.file.text) == {
         "data-root": "/srv/docker",
-        "runtimes": {"other": {"path": "/x"}, "nvidia": {"path": paths.SHIM}},
+        "runtimes": {"other": {"path": "/x"}, "nvidia": {"path": paths.ENTRY}},
     }
 
 
@@ -236,7 +255,7 @@ def test_a_runtime_that_went_by_another_name_is_taken_out_by_that_name():
     made = site_plan(
         SETTINGS, drifted(renamed, at("files", paths.DAEMON_JSON, value=file_record(both))), SOURCES
     )
-    assert json.loads(made.engine.file.text) == {"runtimes": {"nvidia": {"path": paths.SHIM}}}
+    assert json.loads(made.engine.file.text) == {"runtimes": {"nvidia": {"path": paths.ENTRY}}}
 
 
 SETTING_CHANGES = {

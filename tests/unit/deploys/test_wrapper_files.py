@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from deploys.model import paths
-from deploys.model.wrapper_files import launcher, wrapper_settings
+from deploys.model.versions import TOOLKIT_DEFAULT
+from deploys.model.wrapper_files import entry, launcher, wrapper_settings
 from tests.deploys.example_hosts import DRIVER, PROBE, settings
 
 
@@ -15,7 +16,15 @@ def test_the_wrappers_settings_say_what_the_tried_runsc_does():
     assert content["hooks_run"] is True
     assert content["runsc_capabilities"] == ["compute", "utility", "video"]
     assert content["runsc_args"] == ["--debug", f"--nvproxy-driver-version={DRIVER}"]
-    assert content["toolkit_version"] == "1.20.0"
+    assert content["toolkit_version"] == TOOLKIT_DEFAULT.upstream
+
+
+def test_the_entry_leads_to_the_shim_and_the_shim_to_the_configured_file():
+    text = entry()
+    assert f"exec '{paths.SHIM}'" in text
+    assert f"NVIDIA_CTK_CONFIG_FILE_PATH='{paths.TOOLKIT_CONFIG}'" in text
+    assert f"{paths.TOOLKIT_CONFIG_HOME}/nvidia-container-runtime/config.toml" == paths.TOOLKIT_CONFIG
+    assert "NVPROXY_ENTRY=docker:$$" in text
 
 
 def test_the_launcher_quotes_what_the_inventory_says():

@@ -206,6 +206,7 @@ class Host:
             "dir": str(home / "verify"),
             "state_dir": str(home / "state"),
             "shim": str(home / "shim"),
+            "runtime": str(home / "shim"),
             "commands": {"smi_help": ["sh", "-c", "echo help"]},
             "runs": [run for run in what["runs"] if run["through"] == "bundle"],
             "seconds_each": 10,
