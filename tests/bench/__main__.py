@@ -3,8 +3,8 @@
     python -m tests.bench [ROUNDS]
 
 docs/benchmarks.md is made of it. Root is needed: the run has a /dev of its own with NVIDIA's nodes in it, and
-a tmpfs, which is what bundles lie on (/run). runsc is /bin/true. Times are this machine's; ratios and
-instruction counts are what carries over.
+a tmpfs, which is what bundles lie on (/run). runsc is /bin/true, and so is NVIDIA's runtime. Times are this
+machine's; ratios and instruction counts are what carries over.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from nvproxy_wrapper.host.kept_spec import NAME as KEPT
 from tests.installed_wrapper import (
     CAPTURED,
     PYTHON,
@@ -46,11 +47,14 @@ GLOBAL_FLAGS = [
 TRUE = "/bin/true, in the place of runsc"
 BASH = "bash one-liner, `state`"
 BASH_CREATE = "bash one-liner, `create`"
+ENTRY_STATE = "entry, `state`"
+ENTRY_CREATE = "entry, `create`, 17 KB spec"
 STATE = "launcher, `state`"
 PLAIN = "launcher, `create` without GPU"
 FLOOR = "`python3 -IS -c pass`"
 GPU = "launcher, `create` with GPU, 17 KB spec"
 WRAPPER = "of which Python, 17 KB spec"
+CHAIN = "entry and launcher, `create` with GPU, 17 KB spec"
 GPU_1MB = "launcher, `create` with GPU, 1 MB spec"
 
 
@@ -66,6 +70,8 @@ class Call:
         """Seconds from the start of the process to its end."""
         if self.bundle is not None:
             (self.bundle / "config.json").write_bytes(self.spec)
+            # As in a bundle that an engine has just made.
+            (self.bundle / KEPT).unlink(missing_ok=True)
         start = time.perf_counter()
         process = os.posix_spawn(self.command[0], self.command, os.environ)
         _, status = os.waitpid(process, 0)
@@ -102,6 +108,8 @@ class Budget:
 
 
 BUDGETS = (
+    Budget(ENTRY_STATE, BASH, 1.0),
+    Budget(ENTRY_CREATE, BASH_CREATE, 1.0, 1.0),
     Budget(STATE, BASH, 1.0),
     Budget(PLAIN, BASH_CREATE, 2.0),
     Budget(WRAPPER, FLOOR, 1.0, 3.0),
@@ -131,6 +139,8 @@ def inside(home: Path, rounds: int) -> None:
     wrapper = InstalledWrapper(home / "host", package=copy_of_the_package(home / "package"))
     wrapper.runsc.unlink()
     wrapper.runsc.symlink_to("/bin/true")
+    (wrapper.home / "shim").unlink()
+    (wrapper.home / "shim").symlink_to("/bin/true")
     calls = prepare(wrapper)
     measured: dict[str, list[float]] = {name: [] for name in calls}
     # What else runs on the machine would be most of what is measured.
@@ -161,16 +171,22 @@ def prepare(wrapper: InstalledWrapper) -> dict[str, Call]:
     one_liner = wrapper.home / "one-liner"
     one_liner.write_text('#!/bin/bash\nexec /bin/true --nvproxy "$@"\n')
     one_liner.chmod(0o755)
-    launcher = [str(wrapper.launcher)]
+    chain = wrapper.home / "chain"
+    chain.write_text(wrapper.entry.read_text().replace(str(wrapper.home / "shim"), str(wrapper.launcher)))
+    chain.chmod(0o755)
+    launcher, entry = [str(wrapper.launcher)], [str(wrapper.entry)]
     return {
         FLOOR: Call([PYTHON, "-IS", "-c", "pass"]),
         TRUE: Call([str(wrapper.runsc)]),
         BASH: Call([str(one_liner), *GLOBAL_FLAGS, "state", "abc"]),
+        ENTRY_STATE: Call([*entry, *GLOBAL_FLAGS, "state", "abc"]),
         STATE: Call([*launcher, *GLOBAL_FLAGS, "state", "abc"]),
         BASH_CREATE: create([str(one_liner)], "plain"),
+        ENTRY_CREATE: create(entry, "gpu"),
         PLAIN: create(launcher, "plain"),
         GPU: create(launcher, "gpu"),
         WRAPPER: create([PYTHON, "-IS", "-c", python_program(wrapper), ""], "gpu"),
+        CHAIN: create([str(chain)], "gpu"),
         GPU_1MB: create(launcher, "big"),
     }
 
@@ -192,6 +208,11 @@ def instructions(calls: dict[str, Call], wrapper: InstalledWrapper, home: Path) 
     """Instructions in user space up to the start of runsc (callgrind)."""
     counted = {
         BASH: [["/bin/bash", *calls[BASH].command]],
+        ENTRY_STATE: [["/bin/sh", *calls[ENTRY_STATE].command]],
+        ENTRY_CREATE: [
+            ["/bin/sh", *calls[ENTRY_CREATE].command],
+            ["/bin/cat", f"{calls[ENTRY_CREATE].bundle}/config.json"],
+        ],
         STATE: [["/bin/sh", *calls[STATE].command]],
         PLAIN: [["/bin/sh", *calls[PLAIN].command], grep_of(wrapper, calls[PLAIN])],
         FLOOR: [calls[FLOOR].command],
@@ -202,6 +223,7 @@ def instructions(calls: dict[str, Call], wrapper: InstalledWrapper, home: Path) 
         call = calls[name]
         if call.bundle is not None:
             (call.bundle / "config.json").write_bytes(call.spec)
+            (call.bundle / KEPT).unlink(missing_ok=True)
         found[name] = sum(count(command, home) for command in commands)
     return found
 
@@ -245,8 +267,8 @@ def report(measured: dict[str, list[float]], counted: dict[str, int], rounds: in
     )
     method = (
         f"Written by `make bench` (tests/bench). Each kind of call took its turn in {rounds} rounds of"
-        " one run, with /bin/true in the place of runsc, the bundle on a tmpfs, as /run is, and the calls"
-        " scheduled before everything else (SCHED_FIFO)."
+        " one run, with /bin/true in the place of runsc and of NVIDIA's runtime, the bundle on a tmpfs, as"
+        " /run is, and the calls scheduled before everything else (SCHED_FIFO)."
     )
     budgets = [budget.row(measured) for budget in BUDGETS]
     parts = [

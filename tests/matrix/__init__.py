@@ -3,7 +3,8 @@
     python -m tests.matrix            all of it; writes docs/compatibility.md and reports/matrix.json
     python -m tests.matrix --help     parts of it
 
-A cell is one container. It is started by `nvidia-container-runtime create` and `start` on a bundle, once with
-the wrapper behind the shim as the deploys install it, and once with the one line that gVisor's documentation
-suggests in its place.
+A cell is one container. It is started by `create` and `start` on a bundle: once by the entry with the wrapper
+behind the shim, as the deploys install both, and once by the shim with the one line that gVisor's
+documentation suggests in the wrapper's place. With the newest runsc once more by the shim and the wrapper,
+without the entry.
 """

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("matrix: no cell has all of these words: see tests/matrix/cells.py for theirs", file=sys.stderr)
         return 1
     started = time.monotonic()
-    progress = _Progress(2 * sum(cell.absence is None for cell in wanted), started)
+    progress = _Progress(sum(len(cell.ways) for cell in wanted if cell.absence is None), started)
     try:
         measurement = measure(wanted, progress.say, debug=options.debug)
     except LabError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from deploys.model.device_specs import CONTROL_NODES
 from tests.lab import Engine, HostDefinition
-from tests.lab.versions import DRIVER_VERSION, GvisorRelease, ToolkitVersion
+from tests.lab.versions import DRIVER_VERSION, GVISOR_RELEASES, GvisorRelease, ToolkitVersion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,10 +43,15 @@ class Mode(StrEnum):
 
 
 class Behind(StrEnum):
-    """What stands behind the shim, as its only low-level runtime."""
+    """What stands behind the shim, as its only low-level runtime.
+
+    The wrapper with the entry before the shim, as Docker has it; one line instead; and the wrapper where the
+    shim is called by hand, without the entry.
+    """
 
     WRAPPER = "wrapper"
     ONE_LINE = "one line"
+    BY_HAND = "wrapper, by hand"
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,9 @@ IMAGE_FIRST = Request(
     frozenset({Mode.CSV}),
     by_gpus_option=True,
 )
+NONE = Request("none", "no GPU, by the word `none`", ("none",), (), frozenset({Mode.CSV}))
 LATER = Request("later", "GPU 5", ("5",), (5,), frozenset({Mode.CSV}))
-REQUESTS = (ALL, ONE, IMAGE_ALL, FIRST, IMAGE_FIRST, LATER)
+REQUESTS = (ALL, ONE, IMAGE_ALL, FIRST, IMAGE_FIRST, NONE, LATER)
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,11 @@ class Cell:
     def absence(self) -> Absence | None:
         """Why it does not exist; None where it does."""
         return next((one for one in ABSENCES if one.holds(self.mode, self.toolkit, self.request)), None)
+
+    @property
+    def ways(self) -> tuple[Behind, ...]:
+        """How its container is made. By hand with one runsc only: what is told there depends on none."""
+        return tuple(Behind) if self.release == GVISOR_RELEASES[-1] else (Behind.WRAPPER, Behind.ONE_LINE)
 
     @property
     def configured_mode(self) -> str:

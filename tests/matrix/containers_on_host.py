@@ -2,8 +2,9 @@
 
 Sent to a lab host together with `deploys/host/remote`, out of which it takes what is not its own business.
 On stdin: `{"rootfs": what host_entries takes, "script": text, "end_line": text, "workers": int, "groups": [{
-"files": {path: [text, mode]}, "links": {path: target}, "runs": [{"id", "config": config.toml, "env": [text],
-"hooks": [prestart hook]}]}]}`. A group's files and links are in place for all of its runs, and for no others.
+"files": {path: [text, mode]}, "links": {path: target}, "runs": [{"id", "program": the OCI runtime, "config":
+its config.toml or null for the host's, "env": [text], "hooks": [prestart hook]}]}]}`. A group's files and
+links are in place for all of its runs, and for no others.
 
 A line: `{"id", "out": the container's output, "error": what the runtimes said, "cli": the calls of
 nvidia-container-cli for it, as the stand-in has recorded them, "seconds": float}`.
@@ -85,21 +86,23 @@ def spec(task: dict[str, Any], what: dict[str, Any], name: str) -> dict[str, Any
 
 
 def write_bundle(task: dict[str, Any], what: dict[str, Any], bundle: Path) -> None:
-    """The spec, a file system, and a configuration of its own for the shim."""
+    """The spec, a file system, and where the run has one, a configuration of its own for the shim."""
     # A copy for each: the toolkit's hooks write links and a loader cache into it.
     shutil.copytree(ROOTFS, bundle / "rootfs", symlinks=True)
     (bundle / "config.json").write_text(json.dumps(spec(task, what, bundle.name)))
-    (bundle / "nvidia-container-runtime").mkdir()
-    (bundle / "nvidia-container-runtime/config.toml").write_text(what["config"])
+    if what["config"] is not None:
+        (bundle / "nvidia-container-runtime").mkdir()
+        (bundle / "nvidia-container-runtime/config.toml").write_text(what["config"])
 
 
-def call(bundle: Path, *words: str) -> bool:
-    """One call of the shim, as dockerd makes it; whether it succeeded."""
+def call(bundle: Path, program: str, *words: str) -> bool:
+    """One call of the runtime, as dockerd makes it; whether it succeeded."""
     log = bundle / "log.json"
-    argv = [SHIM, "--root", STATE, "--log", str(log), "--log-format", "json", *words, bundle.name]
+    own = {"XDG_CONFIG_HOME": str(bundle)} if (bundle / "nvidia-container-runtime").exists() else {}
+    argv = [program, "--root", STATE, "--log", str(log), "--log-format", "json", *words, bundle.name]
     # Files and no pipes: the sandbox inherits them, and a pipe would end only with it.
     with (bundle / "out").open("ab") as out, (bundle / "err").open("ab") as err:
-        done = runs.run(argv, SECONDS_EACH, files=(out, err), extra={"XDG_CONFIG_HOME": str(bundle)})
+        done = runs.run(argv, SECONDS_EACH, files=(out, err), extra=own)
     return done.code == 0
 
 
@@ -109,9 +112,8 @@ def container(task: dict[str, Any], what: dict[str, Any], name: str) -> dict[str
     try:
         write_bundle(task, what, bundle)
         begin = time.monotonic()
-        if call(bundle, "create", "--bundle", str(bundle), "--pid-file", str(bundle / "pid")) and call(
-            bundle, "start"
-        ):
+        create = ("create", "--bundle", str(bundle), "--pid-file", str(bundle / "pid"))
+        if call(bundle, what["program"], *create) and call(bundle, what["program"], "start"):
             runs.wait_for_end(str(bundle), task["end_line"], time.monotonic() + SECONDS_EACH)
         seconds = round(time.monotonic() - begin, 2)
         errors = [*runs.logged_errors(f"{bundle}/log.json"), runs.read_end(f"{bundle}/err", runs.ERROR_LIMIT)]
@@ -129,7 +131,7 @@ def container(task: dict[str, Any], what: dict[str, Any], name: str) -> dict[str
 
 def remove(bundle: Path) -> None:
     """Remove a container, and what it left: a runtime that was killed early knows nothing to delete."""
-    call(bundle, "delete", "--force")
+    call(bundle, SHIM, "delete", "--force")
     runs.kill_processes_of(bundle.name)
     runs.remove_tree(str(bundle))
 

@@ -58,7 +58,7 @@ class Measurement:
     """All that one run has measured.
 
     Attributes:
-        results: every cell that exists behind both, and the shim's answer for those that do not.
+        results: every cell that exists, in each of its ways, and the shim's answer for those that do not.
         probes: what each runsc can do, by the wrapper's own probe.
         kernel: of the machine.
     """

@@ -31,7 +31,8 @@ GPUS_OPTION_HOOK = {
     "path": "/usr/bin/nvidia-container-runtime-hook",
     "args": ["nvidia-container-runtime-hook", "prestart"],
 }
-_LAUNCHERS = {Behind.WRAPPER: paths.LAUNCHER, Behind.ONE_LINE: ONE_LINE}
+# Configurations of their own, for the shim that is called by hand. The entry leads to the host's.
+_LAUNCHERS = {Behind.ONE_LINE: ONE_LINE, Behind.BY_HAND: paths.LAUNCHER}
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def _runs(wanted: Iterable[Cell]) -> Iterator[Run]:
     asked_shim = set()
     for cell in wanted:
         if cell.absence is None:
-            yield from (Run(cell, behind) for behind in Behind)
+            yield from (Run(cell, behind) for behind in cell.ways)
         elif (cell.mode, cell.request) not in asked_shim:
             asked_shim.add((cell.mode, cell.request))
             yield Run(cell, Behind.WRAPPER)
@@ -133,15 +134,22 @@ def _groups(
     """What `containers_on_host` needs: the runs that have the runsc and the wrapper's settings in common."""
     for (release, _), group in groupby(runs, lambda run: (run.cell.release, run.cell.mode)):
         mine = list(group)
+        host_config = config(mine[0].cell.configured_mode, paths.LAUNCHER)
         yield {
-            "files": site.files(mine[0].cell, probes[release]),
+            "files": {
+                **site.files(mine[0].cell, probes[release]),
+                paths.TOOLKIT_CONFIG: (host_config, 0o644),
+            },
             "links": {paths.GVISOR_CURRENT: f"{paths.GVISOR_DIR}/{release.date}"},
             "runs": [
                 {
                     "id": run.id,
                     "env": [f"NVIDIA_VISIBLE_DEVICES={value}" for value in run.cell.request.values],
                     "hooks": [GPUS_OPTION_HOOK] if run.cell.request.by_gpus_option else [],
-                    "config": config(run.cell.configured_mode, _LAUNCHERS[run.behind]),
+                    "program": paths.ENTRY if run.behind is Behind.WRAPPER else paths.SHIM,
+                    "config": None
+                    if run.behind is Behind.WRAPPER
+                    else config(run.cell.configured_mode, _LAUNCHERS[run.behind]),
                 }
                 for run in mine
             ],

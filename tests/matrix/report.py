@@ -32,18 +32,20 @@ _HEAD = """\
 # Compatibility
 
 Measured on {date} by `make matrix`, which wrote this file. Each cell is one container, started by
-`nvidia-container-runtime create` and `start`: the real NVIDIA Container Toolkit from its packages, the real
-runsc, and between them either this project's wrapper, installed as the deploys install it, or the one line
-that gVisor's documentation suggests, `exec runsc --nvproxy "$@"`.
+`create` and `start`: the real NVIDIA Container Toolkit from its packages, the real runsc, and between them
+either this project's wrapper, installed as the deploys install it and called by its entry as Docker does, or
+the one line that gVisor's documentation suggests, `exec runsc --nvproxy "$@"`. With the newest runsc also the
+wrapper without its entry, `nvidia-container-runtime` being called by hand.
 
 | between them | {modes} |
 |---|{columns}
 | the wrapper | {wrapper} |
 | the one line | {one_line} |
+| the wrapper, by hand | {by_hand} |
 
 So many cells are {good}: the container starts, its kernel is gVisor, `/dev/nvidia*` is exactly what was asked
-for, and `{libcuda}` loads by that name. In the tables, the wrapper comes first in a cell, then the one line;
-letters are explained [below](#what-is-wrong-there).
+for, and `{libcuda}` loads by that name. In the tables, the wrapper comes first in a cell, then the one line,
+then, where it was tried, the wrapper by hand; letters are explained [below](#what-is-wrong-there).
 
 {requests}
 
@@ -97,12 +99,13 @@ def markdown(wanted: Sequence[Cell], measurement: Measurement, circumstances: Ci
         cores=circumstances.cores,
         minutes=circumstances.minutes,
         kernel=measurement.kernel.partition("-")[0],
-        containers=2 * len(real),
+        containers=sum(len(cell.ways) for cell in real),
         gpus=real[0].machine.gpus,
         modes=" | ".join(Mode),
         columns="---|" * len(Mode),
         wrapper=_shares(results, real, Behind.WRAPPER),
         one_line=_shares(results, real, Behind.ONE_LINE),
+        by_hand=_shares(results, real, Behind.BY_HAND),
         good=GOOD,
         absent=ABSENT,
         libcuda=LIBCUDA,
@@ -119,7 +122,7 @@ def tables(wanted: Sequence[Cell], measurement: Measurement) -> str:
     """A table for each mode, and what its letters mean. `wanted`: all toolkits with all releases."""
     results = _by_cell(measurement)
     real = [cell for cell in wanted if cell.absence is None]
-    letters = _letters(results[cell, behind].faults for behind in Behind for cell in real)
+    letters = _letters(results[cell, behind].faults for cell in real for behind in cell.ways)
     found = [_table(mode, [cell for cell in wanted if cell.mode is mode], results, letters) for mode in Mode]
     outcomes = "\n".join(f"- **{letter}**: {_told(faults)}" for faults, letter in letters.items())
     return "\n".join([*found, _LEGEND.format(outcomes=outcomes)])
@@ -180,7 +183,7 @@ def _told(faults: tuple[str, ...]) -> str:
 def _shares(results: Mapping[tuple[Cell, Behind], Measured], real: Sequence[Cell], behind: Behind) -> str:
     shares = []
     for mode in Mode:
-        mine = [cell for cell in real if cell.mode is mode]
+        mine = [cell for cell in real if cell.mode is mode and behind in cell.ways]
         good = sum(not results[cell, behind].faults for cell in mine)
         shares.append(f"{good} of {len(mine)}")
     return " | ".join(shares)
@@ -212,7 +215,7 @@ def _shown(
 ) -> str:
     if cell.absence is not None:
         return ABSENT
-    marks = (letters.get(results[cell, behind].faults, GOOD) for behind in Behind)
+    marks = (letters.get(results[cell, behind].faults, GOOD) for behind in cell.ways)
     return " ".join(marks)
 
 

@@ -64,12 +64,13 @@ class Site:
         )
 
     def files(self, cell: Cell, probe: RuntimeProbe) -> dict[str, tuple[str, int]]:
-        """What stands between shim and runsc, text and mode by path: the wrapper's files, the one line."""
+        """What stands around the shim, text and mode by path: the wrapper's files, the one line."""
         settings = self.settings(cell)
         of_wrapper = json.loads(wrapper_files.wrapper_settings(settings, probe))
         of_wrapper["toolkit_mode"] = cell.configured_mode
         words = shlex.join([paths.RUNSC, "--nvproxy", *settings.runsc_flags])
         return {
+            paths.ENTRY: (wrapper_files.entry(), 0o755),
             paths.LAUNCHER: (wrapper_files.launcher(settings), 0o755),
             paths.WRAPPER_SETTINGS: (json.dumps(of_wrapper, indent=2) + "\n", 0o644),
             ONE_LINE: (f'#!/bin/bash\nexec {words} "$@"\n', 0o755),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.lab.versions import GVISOR_RELEASES, TOOLKIT_VERSIONS
-from tests.matrix.cells import ALL, FIRST, HOOKS_RUN_SINCE, IMAGE_FIRST, Behind, Mode, cells, short
+from tests.matrix.cells import ALL, FIRST, HOOKS_RUN_SINCE, IMAGE_FIRST, NONE, Behind, Mode, cells, short
 from tests.matrix.measure import measure
 
 pytestmark = pytest.mark.lab
@@ -31,7 +31,7 @@ def is_untold(cell):
     mode lists no other.
     """
     is_void = cell.toolkit.number >= VOID_SINCE and cell.mode is Mode.CSV
-    return is_void and cell.request in (ALL, FIRST, IMAGE_FIRST)
+    return is_void and cell.request in (ALL, FIRST, IMAGE_FIRST, NONE)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,28 @@ def results(measurement):
 def test_behind_the_wrapper_a_container_gets_what_it_asked_for(results, cell):
     result = results[cell, Behind.WRAPPER]
     assert result.faults == (), result.seen
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param(cell, id=cell.id)
+        for cell in CELLS
+        if cell.absence is None and Behind.BY_HAND in cell.ways and not is_untold(cell)
+    ],
+)
+def test_without_the_entry_a_container_gets_what_the_spec_still_tells(results, cell):
+    result = results[cell, Behind.BY_HAND]
+    assert result.faults == (), result.seen
+
+
+def test_without_the_entry_what_the_spec_does_not_tell_is_refused(results):
+    told = {
+        cell.id: results[cell, Behind.BY_HAND].seen.error
+        for cell in CELLS
+        if Behind.BY_HAND in cell.ways and is_untold(cell) and cell.request is not IMAGE_FIRST
+    }
+    assert all("(devices.scope)" in error for error in told.values()), told
 
 
 def test_cells_that_do_not_exist_are_refused_by_the_shim(results):

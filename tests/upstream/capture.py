@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deploys.model import paths
 from deploys.model.sight import END_LINE
 from nvproxy_wrapper.judge.settings import TOOLKIT_MODES
 from tests.lab import Engine, HostDefinition
@@ -83,7 +84,13 @@ def captured(site: Site, toolkit: ToolkitVersion) -> tuple[Captured, ...]:
     """Install a toolkit on a host, and let its shim make every spec."""
     site.install_toolkit(toolkit)
     runs = [
-        {"id": f"{mode} {request}", "env": environment, "hooks": [], "config": config(mode, _RUNTIME)}
+        {
+            "id": f"{mode} {request}",
+            "program": paths.SHIM,
+            "config": config(mode, _RUNTIME),
+            "env": environment,
+            "hooks": [],
+        }
         for mode in TOOLKIT_MODES
         for request, environment in REQUESTS.items()
     ]
