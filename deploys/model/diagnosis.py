@@ -77,9 +77,15 @@ _KNOWN = (
         "Run site.py: it puts the launcher back.",
     ),
     (
+        # containerd's shim, which starts what daemon.json names.
+        rf"exec:? \"?({re.escape(paths.ENTRY)})\"?: (?:stat \S+: )?((?:no such|permission)[\w ]*)",
+        "Docker cannot start its runtime {0}: {1}",
+        "Run site.py: it puts the entry back.",
+    ),
+    (
         r"exec format error",
         "a program of the chain has no valid first line (#!/bin/sh), or is for another architecture",
-        f"See the first line of {paths.LAUNCHER}; run site.py.",
+        f"See the first line of {paths.ENTRY} and of {paths.LAUNCHER}; run site.py.",
     ),
     (
         r"unknown field \"(\w+)\"",
@@ -128,7 +134,7 @@ _PATTERNS = tuple(
     (re.compile(pattern, re.DOTALL | re.IGNORECASE), cause, remedy) for pattern, cause, remedy in _KNOWN
 )
 # The wrapper's errors say what, where and what to do themselves.
-_WRAPPER = re.compile(r"(?<![\w/])nvproxy-(?:wrapper|runsc): ([^\n]+)")
+_WRAPPER = re.compile(r"(?<![\w/])nvproxy-(?:wrapper|runsc|container-runtime): ([^\n]+)")
 
 
 def diagnose(text: str) -> Diagnosis:

@@ -6,6 +6,7 @@ import pytest
 
 WRAPPER = "/opt/nvproxy-wrapper/current"
 PACKAGE = f"{WRAPPER}/nvproxy_wrapper"
+ENTRY = "/usr/local/bin/nvproxy-container-runtime"
 LAUNCHER = "/usr/local/bin/nvproxy-runsc"
 SETTINGS = "/etc/nvproxy-wrapper/settings.json"
 
@@ -40,6 +41,18 @@ BREAKAGES = {
         f"chmod 644 {LAUNCHER}",
         f"chmod 755 {LAUNCHER}",
         "nvproxy-runsc",
+        False,
+    ),
+    "the entry is not executable": (
+        f"chmod 644 {ENTRY}",
+        f"chmod 755 {ENTRY}",
+        "nvproxy-container-runtime: permission denied",
+        False,
+    ),
+    "the entry is gone": (
+        f"mv {ENTRY} /root/",
+        f"mv /root/nvproxy-container-runtime {ENTRY}",
+        "nvproxy-container-runtime: no such file",
         False,
     ),
     "the launcher is gone": (

@@ -1,4 +1,4 @@
-"""The entry between a real Docker and NVIDIA's real runtime: what is kept, and which configuration is read."""
+"""The entry between real Docker and NVIDIA's real runtime: what is kept, which configuration is read."""
 
 from __future__ import annotations
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from deploys.model import paths
 from deploys.model.diagnosis import diagnose
 
 EOF = "cannot create sandbox: cannot read client sync file: waiting for sandbox to start: EOF"
 DOCKER = (
     "docker: Error response from daemon: failed to create task for container: failed to create shim task: "
 )
+FAILED = f"{DOCKER}OCI runtime create failed: "
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,19 @@ DOCKER = (
             "failed to get Nvidia driver version: failed to open /dev/nvidiactl",
             "ask the NVIDIA driver",
             "nvidia-smi",
+        ),
+        (
+            (
+                f"{FAILED}unable to retrieve OCI runtime error (open /x/log.json: no such file or directory): "
+                f"fork/exec {paths.ENTRY}: permission denied: unknown."
+            ),
+            "cannot start its runtime /usr/local/bin/nvproxy-container-runtime: permission denied",
+            "site.py",
+        ),
+        (
+            f"{FAILED}nvproxy-container-runtime: /b/config.json could not be copied to /x: unknown.",
+            "/b/config.json could not be copied",
+            "",
         ),
         ("unsupported device id: 2", "mode csv", "toolkit_mode"),
         ("failed to initialize NVML: ERROR_LIBRARY_NOT_FOUND", "libnvidia-ml.so.1", "nvidia-smi"),
