@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posix
 
-from nvproxy_wrapper.judge.device_nodes import gpu_minor
+from nvproxy_wrapper.judge.device_nodes import WSL, gpu_minor
 from nvproxy_wrapper.judge.host_view import PROGRAM_PATH, Gpu, HostError, HostView
 
 _MAX_INFORMATION_BYTES = 64 * 1024
@@ -95,6 +95,10 @@ class CreateView(ProcDriverView):
         super().__init__(proc_driver)
         self._runsc_root = runsc_root
         self._above_nodes: set[tuple[int, int]] | None = None
+
+    def is_wsl(self) -> bool | None:
+        """See `HostView`. Where its driver is there all the same, it is no WSL that matters."""
+        return posix.access(WSL, posix.F_OK) and not posix.access(self.proc_driver, posix.F_OK)
 
     def node_problem(self, path: str, major: int, minor: int) -> str | None:
         """See `HostView`. runsc binds the node by its path, so it must be there with these numbers."""

@@ -129,24 +129,34 @@ RULES = (
     ),
     Rule(
         "devices.scope",
-        "csv, and mixed: nodes of GPUs that were not asked for are removed, with their lines in"
-        " linux.resources.devices. The request is NVIDIA_VISIBLE_DEVICES without the toolkit's last `void`"
-        " (index = NVML order = PCI order; UUID, also shortened while it is the only one; all; none), or the"
-        " mounts under /var/run/nvidia-container-devices/; of several, the one that asks for less. Refused:"
-        " an id that is not on this host or names several GPUs, a GPU whose node is not listed, two requests"
-        " that differ, no request at all, ids without a readable proc_driver. Where `void` stands in the"
-        " request's place (toolkit 1.20.1 on), a list stays if apply-cuda-memory-limits hooks name just its"
-        " GPUs: those were given one by one. In the other classes the list is exact, unless it has more GPUs"
-        " than ids were asked for: then it is one of csv mode, whatever its hooks look like. A MIG device is"
-        " refused in every class.",
+        "No GPU is given that was not asked for, in any class. What is asked is read in the spec as the"
+        " engine wrote it, where that was kept, and otherwise in the spec itself: NVIDIA_VISIBLE_DEVICES"
+        " (the last value in the kept spec, as the toolkit takes it; without the toolkit's own last `void`"
+        " and each of several in the other), the variables of `swarm_resources` in its place, other"
+        " DOCKER_RESOURCE_* that name GPUs, mounts under /var/run/nvidia-container-devices/, annotations"
+        " cdi.k8s.io/*, CUDA_VERSION without NVIDIA_REQUIRE_CUDA. Of several places, one that says all gives"
+        " way; two that mean different GPUs are refused. Each id is looked up in proc_driver: index (NVML"
+        " order = PCI order), UUID, also shortened while it is the only one, and so behind nvidia.com/gpu=,"
+        " runtime., management. and k8s.device-plugin.nvidia.com/gpu=. Nodes of other GPUs are removed, with"
+        " their lines in linux.resources.devices, where it is known who listed them: csv mode, the toolkit"
+        " where the kept spec lists none, or `--privileged` (the first rule of linux.resources.devices"
+        " allows all; a GPU with a rule of its own was given). Else what the engine gave and what was asked"
+        " for have to be the same GPUs, or it is refused; an image's `all` gives way to what the engine"
+        " gave. Refused, too: an id that is not on this host, names several GPUs, or is a UUID that the"
+        " driver does not know yet; a GPU whose node is not listed; ids without a readable proc_driver; no"
+        " request at all beside a list that the toolkit made in csv mode; in csv mode a value beside `void`"
+        " with toolkit 1.20.1 or later, or `all` beside it where toolkit_version does not say, unless"
+        " apply-cuda-memory-limits hooks name just the GPUs listed; a MIG device.",
         "csv mode lists every GPU of its CSV files whatever was asked (1.13 to 1.18), or odd sets (1.20:"
-        " `0` gives 0, 2 and 3); from 1.20.1 on `0`, `none` and `all` leave the same spec. The index is not"
-        " the minor on many machines. `docker run --gpus` appends its value to an image's `all`. With"
-        " nvidia-ctk.path set to nvidia-cdi-hook its hooks are those of a CDI file. A spec with a lone"
-        " `void` is taken as it is where nvproxy is on already and no node is left that a rewrite removes:"
-        " that is this wrapper's own output.",
+        " `0` gives 0, 2 and 3); from 1.20.1 on `0`, `none` and `all` leave the same spec, and `void` stands"
+        " in the place of the value that counted: an image's `all` is left of `--gpus device=0`. The index"
+        " is not the minor on many machines, and two ids may be of one GPU, so that their number tells"
+        " nothing. A device of the engine's and a variable of the image's are two requests, and neither is"
+        " more right. Without a kept spec one with a lone `void` is taken as it is where nvproxy is on"
+        " already and no node is left that a rewrite removes: that is this wrapper's own output.",
         "all",
-        "toolkit, internal/modifier/csv.go, pkg/nvcdi/lib-csv.go; gVisor 05b7c55c1 (#9389)",
+        "toolkit, internal/config/image/cuda_image.go, internal/modifier/csv.go, pkg/nvcdi/lib-csv.go; moby,"
+        " daemon/nvidia_linux.go; gVisor 05b7c55c1 (#9389)",
     ),
     Rule(
         "devices.mig",
@@ -277,10 +287,11 @@ RULES = (
     Rule(
         "legacy.env",
         "Of several values of NVIDIA_VISIBLE_DEVICES or NVIDIA_DRIVER_CAPABILITIES the last one is left."
-        " Where mounts under /var/run/nvidia-container-devices/ ask for less, it says what they ask for;"
-        " refused where they ask for other GPUs.",
+        " Where mounts under /var/run/nvidia-container-devices/ or Swarm's variables ask for less, or a"
+        " variable of `swarm_resources` asks in its place, it says what they ask for; refused where they ask"
+        " for other GPUs.",
         "It is the one that NVIDIA's hook and runsc take; every reader now sees the same one. runsc does not"
-        " read the mounts, and would hand out what an image's `all` says.",
+        " read the others, and would hand out what an image's `all` says.",
         "all",
         "gVisor, runsc/specutils/nvidia.go; toolkit, internal/config/image/cuda_image.go",
     ),
@@ -380,8 +391,10 @@ RULES = (
     Rule(
         "spec.class",
         "Refused: a part of a GPU spec that cannot be repaired, hooks or GPU nodes of NVIDIA's without"
-        " /dev/nvidiactl. A hook that runs nvidia-container-cli or NVIDIA's hook by way of another program is"
-        " one of NVIDIA's, too: `ctr run --gpus` makes such a one.",
+        " /dev/nvidiactl. A hook that runs nvidia-container-cli or NVIDIA's hook by way of another program"
+        " is one of NVIDIA's, too: `ctr run --gpus` makes such a one. Said by themselves: nodes that are"
+        " bind mounts, as rootless engines make them; /dev/dxg, the GPU of WSL 2,"
+        " in the spec or, at create time, on a host without proc_driver.",
         "Half of a spec is somebody's mistake or an attack; neither starts as a container that was"
         " thought to have a GPU.",
         "all",

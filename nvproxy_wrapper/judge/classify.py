@@ -20,7 +20,8 @@ How csv, jit-cdi and old cdi specs differ, read from the toolkit's source and fr
   did not.
 - A CDI file's common nodes come before those of its devices: nvidia-modeset, -uvm, -uvm-tools, nvidiactl,
   then nvidiaN.
-- Only csv mode lists more GPUs than were asked for.
+- Only csv mode lists more GPUs than were asked for; 1.18.0 and 1.18.1 did so in jit-cdi for `none`. Where
+  another class has more, somebody else has listed GPUs, too.
 - `apply-cuda-memory-limits` (1.20.1 on) stands in each class, one for each GPU that was asked for by itself.
 - From 1.20.1 on NVIDIA_VISIBLE_DEVICES is `void` alone: what was asked for tells nothing any more.
 
@@ -48,8 +49,8 @@ CLASSES = ("none", "legacy", "csv", "cdi", "jit-cdi", "device-plugin", "mixed")
 
 _NVML_HOOKS = ("disable-device-node-modification", "update-application-profile")
 _LISTING_MODES = ("csv", "cdi", "jit-cdi")
-_EXACT = ("cdi", "jit-cdi")
 _CSV_FLAGS = ("--host-cuda-version", "--csv-filename")
+_OLD_CSV_FLAG = "--host-driver-version"
 _COMMON = {device_nodes.UVM, "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"}
 _TOOLKIT_OPTIONS = {"ro", "nosuid", "nodev"}
 
@@ -61,34 +62,38 @@ class Facts:
         spec_class: one of `CLASSES`.
         evidence: sentences that say from what it was told.
         gpu_requested: whether the container asks for a GPU.
-        requested: what it asks for.
-        request_conflict: half a sentence, where two places ask for different GPUs; "" where not.
+        asked: what it asks for, and where: in the spec as the engine wrote it, where that was kept.
+        kept: that spec; None where it was not.
+        hides_request: what was asked for may be hidden behind `void`, beside what the image says.
+        has_csvs_list: the list is one of csv mode, or may be one, and so of every GPU.
         problem: half a sentence, where the spec is a part of a GPU spec that cannot be repaired; "" where
             not.
         has_hooks: whether hooks of NVIDIA's are there besides the legacy one, known or not.
         is_rewritten: the spec carries the marks of an earlier rewrite: nvproxy is on, one `void` is all that
             is asked, and no node is there that a rewrite removes or fills in. An annotation may be forged, so
             this never outweighs a request. From toolkit 1.20.1 on a request leaves no trace; who may forge an
-            annotation, the engine's user, may ask for every GPU as well.
+            annotation, the engine's user, may ask for every GPU as well. Not looked at where `kept` is there.
         says_void: the variable is `void` and nothing else. Nothing was asked for, or, from toolkit 1.20.1 on,
             anything.
         toolkit_made_devices: the toolkit had its hands in it, so that somebody asked it for GPUs.
     """
 
     __slots__ = (
+        "asked",
         "evidence",
         "gpu_requested",
+        "has_csvs_list",
         "has_hooks",
+        "hides_request",
         "is_rewritten",
+        "kept",
         "problem",
-        "request_conflict",
-        "requested",
         "says_void",
         "spec_class",
         "toolkit_made_devices",
     )
 
-    def __init__(self, parts: Parts, settings: Settings) -> None:
+    def __init__(self, parts: Parts, settings: Settings, kept: Parts | None = None) -> None:
         found = nvidia_hooks.find(parts.hooks)
         # What the next toolkit adds must not make every spec `mixed`: the class is told from the rest.
         telling = [hook for hook in found if not hook.has_new_name(settings.trusted_hooks)]
@@ -103,13 +108,16 @@ class Facts:
         if asked:
             self.evidence.append(f"{VISIBLE_DEVICES} is {', then '.join(repr(value) for value in asked)}")
         self.problem = ""
-        self.request_conflict = ""
-        self.requested: Request = None
+        self.asked = request.Asked([])
+        self.kept = kept
+        self.hides_request = False
+        self.has_csvs_list = False
         self.has_hooks = len(found) > len(legacy)
-        self.says_void = asked == ["void"]
-        is_answered = self.says_void or not parts.has_process
+        self.says_void = kept is None and asked == ["void"]
+        is_answered = asked == ["void"] or not parts.has_process
         is_clean = not any(device_nodes.is_dead(one) or one.get("fileMode") is None for one in parts.devices)
-        self.is_rewritten = parts.annotations.get(NVPROXY) == "true" and is_answered and is_clean
+        is_marked = parts.annotations.get(NVPROXY) == "true" and is_answered and is_clean
+        self.is_rewritten = kept is None and is_marked
         self.toolkit_made_devices = (
             self.has_hooks or _has_toolkit_mounts(parts) or (len(asked) > 1 and asked[-1] == "void")
         )
@@ -119,48 +127,67 @@ class Facts:
         is_beside = bool(legacy) and asks_hook and not self.toolkit_made_devices
         if device_nodes.CONTROL in nodes and not is_beside:
             self.gpu_requested = True
-            self._take(request.read(request.without_answer(asked), parts.mounts))
-            # Not where it is `void`: from 1.20.1 on that stands also in the place of what was asked for.
-            if not asked and self.requested is None and self.toolkit_made_devices and not self.is_rewritten:
-                self._take(request.of_legacy_image(parts.env))
+            self._read_request(parts, asked, settings)
             self.spec_class, why = _class_of_listed(legacy, others, nodes, self, settings.toolkit_mode)
-            if self.spec_class in _EXACT and not self._may_be_exact(nodes):
-                self.spec_class = "mixed" if _from_nvml(others) else "csv"
-                why = f"{why}, but more GPUs are listed than were asked for, as csv mode alone does"
             self.evidence.append(why)
+            self.has_csvs_list = self.spec_class == "csv" or (
+                self.spec_class == "mixed" and _is_csvs(others, settings.toolkit_mode)
+            )
+            # Of a mixed list it is not known that it is not one of csv mode.
+            self.hides_request = self.spec_class in ("csv", "mixed") and self.hides_request
         elif legacy and (is_beside or not any(device_nodes.is_served(path) for path in nodes)):
             # NVIDIA's hook and runsc keep the last of several values. Nodes that are not served come from
             # what the toolkit does in legacy mode, too, as NVIDIA_GDS=enabled asks for.
-            # Mounts may narrow what the variable asks for. Alone they are nothing to runsc, and stay so.
-            self._take(request.read(asked[-1:], parts.mounts if asks_hook else []))
+            counts = request.last(asked)
+            self._take(request.read_legacy(parts, counts, settings.swarm_resources))
             self.gpu_requested = self.requested is not None
             self.spec_class = "legacy"
             if is_beside and nodes:
                 self.evidence.append(
                     "Nothing but the hook brings libraries: the nodes beside it are an engine's"
                 )
-        elif nodes or telling:
+        elif nodes or telling or _is_wsls(parts):
             self.gpu_requested = True
-            self._take(request.read(request.without_answer(asked), parts.mounts))
+            self._read_request(parts, asked, settings)
             self.spec_class = "mixed"
-            self.problem = f"{self.evidence[0]}, and {device_nodes.CONTROL} is not listed"
+            what = self.evidence[0] if nodes or telling else f"{device_nodes.WSL} is there"
+            self.problem = f"{what}, and {device_nodes.CONTROL} is not listed"
         else:
             self.gpu_requested = False
-            self._take(request.read(asked[:1], []))
+            self._take(request.of_variable(asked[:1]))
             self.spec_class = "none"
             self.evidence.insert(0, "No hook that is known and no device node of NVIDIA's is in the spec")
 
-    def _take(self, asked: Asked) -> None:
-        self.requested = asked.request
-        self.request_conflict = asked.conflict
-        self.evidence += asked.evidence
+    @property
+    def requested(self) -> Request:
+        """What is asked for, as the place that counts writes it."""
+        return self.asked.request
 
-    def _may_be_exact(self, nodes: list[str]) -> bool:
-        """Whether the GPUs among the nodes can be those that were asked for, and no more."""
-        listed = len(device_nodes.gpus_in(nodes))
-        if self.requested is None and self.request_conflict:
-            return listed == 0
-        return request.may_be_so_many(self.requested, listed)
+    @requested.setter
+    def requested(self, request: Request) -> None:
+        self.asked.request = request
+
+    def _read_request(self, parts: Parts, asked: list[str], settings: Settings) -> None:
+        """What a spec with nodes asks for."""
+        if self.kept is not None:
+            self.evidence.append("What was asked for is read from the spec as the engine wrote it")
+            given = values(self.kept.env, VISIBLE_DEVICES)
+            self._take(request.read(self.kept, request.last(given), settings.swarm_resources))
+            if not given and not self.asked.sources:
+                self._take(request.of_legacy_image(self.kept.env))
+            return
+        self._take(request.read(parts, request.without_answer(asked), settings.swarm_resources))
+        self.hides_request = request.hides_request(
+            asked, self.requested, settings.toolkit_version, is_older=_is_from_before_1_19(parts)
+        )
+        # Not where it is `void`: from 1.20.1 on that stands also in the place of what was asked for.
+        is_unsaid = not asked and not self.asked.sources and not self.is_rewritten
+        if is_unsaid and self.toolkit_made_devices:
+            self._take(request.of_legacy_image(parts.env))
+
+    def _take(self, asked: Asked) -> None:
+        self.asked = asked
+        self.evidence += asked.evidence
 
 
 def _class_of_listed(
@@ -168,7 +195,7 @@ def _class_of_listed(
 ) -> tuple[str, str]:
     """The class of a spec that lists the control node, and the sentence that says why."""
     from_nvml = _from_nvml(others)
-    from_csv = [hook for hook in others if any(hook.values(flag) for flag in _CSV_FLAGS)]
+    from_csv = _from_csv(others)
     contradiction = _contradiction(legacy, others, from_nvml, from_csv)
     if contradiction:
         return "mixed", contradiction
@@ -239,6 +266,32 @@ def _class_without_hooks(facts: Facts, toolkit_mode: str) -> tuple[str, str]:
             f"The toolkit's traces are there without its hooks; toolkit_mode is {toolkit_mode}",
         )
     return "mixed", "The toolkit's mounts, or its void, are there without its hooks"
+
+
+def _is_from_before_1_19(parts: Parts) -> bool:
+    """Whether a spec that csv mode has written shows an older toolkit than 1.19."""
+    hooks = [hook for hook in nvidia_hooks.find(parts.hooks) if hook.is_ctk_form]
+    return any(hook.values(_OLD_CSV_FLAG) for hook in hooks) and not _from_csv(hooks)
+
+
+def _from_csv(hooks: list[NvidiaHook]) -> list[NvidiaHook]:
+    return [hook for hook in hooks if any(hook.values(flag) for flag in _CSV_FLAGS)]
+
+
+def _is_csvs(hooks: list[NvidiaHook], toolkit_mode: str) -> bool:
+    """Whether the hooks of a mixed spec that are known are those of csv mode, or the settings say so."""
+    known = [hook for hook in hooks if hook.is_known]
+    if _from_nvml(known) or not all(hook.is_ctk_form for hook in known):
+        return False
+    links = nvidia_hooks.links_of(known)
+    return toolkit_mode == "csv" or any(link.endswith("/libcuda.so") for _, link in links)
+
+
+def _is_wsls(parts: Parts) -> bool:
+    """Whether a GPU of WSL 2 is there, which gVisor cannot serve in any way."""
+    return any(device["path"] == device_nodes.WSL for device in parts.devices) or any(
+        mount["destination"] == device_nodes.WSL and is_bind(mount) for mount in parts.mounts
+    )
 
 
 def _has_toolkit_mounts(parts: Parts) -> bool:

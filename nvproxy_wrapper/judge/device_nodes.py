@@ -8,6 +8,8 @@ if TYPE_CHECKING:
 
 CONTROL = "/dev/nvidiactl"
 UVM = "/dev/nvidia-uvm"
+WSL = "/dev/dxg"
+"""How a GPU reaches Linux in WSL 2; there are no other nodes (toolkit, pkg/nvcdi/lib-wsl.go)."""
 
 PREFIX = "/dev/nvidia"
 _CAPABILITY = "/dev/nvidia-caps/nvidia-cap"
@@ -109,6 +111,12 @@ def _numbers(item: dict[str, Any]) -> tuple[Any, Any, Any]:
 def gpus_in(paths: list[str]) -> set[int]:
     """The minors of the GPUs among node paths."""
     return {minor for minor in map(gpu_minor, paths) if minor is not None}
+
+
+def gpus_given(devices: list[dict[str, Any]], rules: list[dict[str, Any]]) -> set[int]:
+    """The minors of the GPUs that a spec lists because somebody gave them, and not for a privilege's sake."""
+    given = given_to_privileged(devices, rules) if is_privileged(rules) else devices
+    return gpus_in([device["path"] for device in given])
 
 
 def _number_after(prefix: str, path: str) -> int | None:

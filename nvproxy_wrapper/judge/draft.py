@@ -63,7 +63,7 @@ class Draft(Parts):
         self.settings = settings
         self.host = host
         self.engine_has_no_pods = engine_has_no_pods
-        self.facts = Facts(self, settings)
+        self.facts = Facts(self, settings, None if kept is None else Parts(kept))
         self.actions: list[Action] = []
         self.warnings: list[Notice] = []
         self.runsc_flags: list[str] = []

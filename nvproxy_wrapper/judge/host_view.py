@@ -72,6 +72,10 @@ class HostView:
         """The driver's version, as 580.95.05 or of a Tegra's display 35.3.1; None where not looked at."""
         return None
 
+    def is_wsl(self) -> bool | None:
+        """Whether this is WSL 2, whose GPUs gVisor cannot serve; None where that is not looked at."""
+        return None
+
     def node_problem(self, path: str, major: int, minor: int) -> str | None:  # noqa: ARG002
         """What is wrong with a node, to follow its path in a sentence; None: nothing, or not looked."""
         return None

@@ -5,14 +5,14 @@ from __future__ import annotations
 from nvproxy_wrapper.judge import capabilities, features, gpus
 from nvproxy_wrapper.judge.annotations import NVPROXY, is_in_pod, is_pod_sandbox
 from nvproxy_wrapper.judge.decision import Decision, Refusal
-from nvproxy_wrapper.judge.device_nodes import CONTROL, PREFIX, UVM, gpus_in, is_privileged, is_served
+from nvproxy_wrapper.judge.device_nodes import CONTROL, PREFIX, UVM, WSL, gpus_in, is_privileged, is_served
 from nvproxy_wrapper.judge.draft import Draft
 from nvproxy_wrapper.judge.rules import devices, env, hooks, mounts
 from nvproxy_wrapper.judge.rules.annotations import drop_overrides, enable_nvproxy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
     from nvproxy_wrapper.judge.classify import Facts
     from nvproxy_wrapper.judge.decision import Notice, Pod
@@ -39,7 +39,8 @@ def decide(  # noqa: PLR0913 - all that a decision depends on
         settings_fault: why the host's own settings cannot be used. GPU containers are refused then, others go
             on.
         engine_has_no_pods: the container is known to be Docker's, which has none.
-        kept: the spec as the engine wrote it, where an entry has kept it.
+        kept: the spec as the engine wrote it, before NVIDIA's runtime changed it; known to be this
+            container's. None: it was not kept.
         kept_fault: why the one that there is cannot be used. As `settings_fault`.
     """
     try:
@@ -178,16 +179,8 @@ def _rewrite_gpu_container(draft: Draft) -> None:
     asks_for_more = features.may_be_asked(draft, draft.settings)
     if asks_for_more:
         from nvproxy_wrapper.judge.rules import asked  # noqa: PLC0415 - as above
-    if facts.problem:
-        devices.refuse_integrated(draft)
-        if asks_for_more:
-            asked.check_alone(draft)
-        devices.check_control(draft)
-        raise Refusal(
-            "spec.class",
-            f"the spec has a part of what a GPU container needs: {facts.problem}",
-            "Look at what wrote it: CSV files, a CDI specification or --device without the control node.",
-        )
+    if facts.problem or draft.host.is_wsl():
+        _refuse_half(draft, asks_for_more=asks_for_more)
     devices.check(draft)
     devices.refuse_mig(draft)
     mounts.refuse_nodes(draft)
@@ -224,6 +217,24 @@ def _rewrite_gpu_container(draft: Draft) -> None:
 
         pods.refuse_without_nvproxy(draft)
     enable_nvproxy(draft, "annotation.nvproxy", "runsc keeps it for the calls that follow this one")
+
+
+def _refuse_half(draft: Draft, *, asks_for_more: bool) -> NoReturn:
+    """Say why a container cannot have a GPU whose spec has but a part of one, or whose host is WSL's."""
+    from nvproxy_wrapper.judge.rules import asked, half_specs  # noqa: PLC0415 - few come here
+
+    if not draft.facts.problem:
+        raise half_specs.of_wsl(f"this host has {WSL}")
+    half_specs.refuse(draft)
+    devices.refuse_integrated(draft)
+    if asks_for_more:
+        asked.check_alone(draft)
+    devices.check_control(draft)
+    raise Refusal(
+        "spec.class",
+        f"the spec has a part of what a GPU container needs: {draft.facts.problem}",
+        "Look at what wrote it: CSV files, a CDI specification or --device without the control node.",
+    )
 
 
 def _emulate_hooks(draft: Draft) -> None:

@@ -30,6 +30,8 @@ class Settings:
         runsc_capabilities: names that this runsc takes in --nvproxy-allowed-driver-capabilities.
         toolkit_mode: `mode` of NVIDIA's config.toml; decides only where a spec fits two classes.
         toolkit_version: version of the NVIDIA Container Toolkit, or "".
+        swarm_resources: `swarm-resource` of NVIDIA's config.toml: variables that ask in the place of
+            NVIDIA_VISIBLE_DEVICES.
         trusted_hooks: absolute paths of the programs that may stay as hooks.
         trusted_ldconfig: absolute paths of the programs that a trusted update-ldcache may run.
         allowed_capabilities: what a container may have of NVIDIA_DRIVER_CAPABILITIES.
@@ -52,6 +54,7 @@ class Settings:
         "runsc_args",
         "runsc_capabilities",
         "runsc_flags",
+        "swarm_resources",
         "toolkit_mode",
         "toolkit_version",
         "trusted_hooks",
@@ -65,6 +68,7 @@ class Settings:
     runsc_capabilities: list[str]
     toolkit_mode: str
     toolkit_version: str
+    swarm_resources: list[str]
     trusted_hooks: list[str]
     trusted_ldconfig: list[str]
     allowed_capabilities: list[str]
@@ -146,6 +150,10 @@ def _is_capability(value: object) -> bool:
     )
 
 
+def _is_variable(value: object) -> bool:
+    return isinstance(value, str) and value != "" and "=" not in value and "\0" not in value
+
+
 def _is_command(value: object) -> bool:
     return (
         isinstance(value, list) and bool(value) and is_absolute_path(value[0]) and all(map(_is_text, value))
@@ -165,6 +173,7 @@ _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "runsc_capabilities": _CAPABILITIES,
     "toolkit_mode": (TOOLKIT_MODES.__contains__, f"one of {', '.join(TOOLKIT_MODES)}"),
     "toolkit_version": (_is_text, "a string"),
+    "swarm_resources": (_is_list_of(_is_variable), "a list of names of environment variables"),
     "trusted_hooks": _PATHS,
     "trusted_ldconfig": _PATHS,
     "allowed_capabilities": _CAPABILITIES,
@@ -200,6 +209,7 @@ _DEFAULT_VALUES: dict[str, Any] = {
     ],
     "toolkit_mode": "auto",
     "toolkit_version": "",
+    "swarm_resources": [],
     "trusted_hooks": ["/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"],
     # The last two are those of a driver in a container, as NVIDIA's operator has it: below /run only root
     # makes anything, and no hook of the operator's runs that `trusted_hooks` does not name.

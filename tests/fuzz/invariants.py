@@ -58,17 +58,19 @@ RULES = {rule.id for rule in catalogue.RULES}
 DEFAULT_CAPABILITIES = ["utility", "compute"]
 
 
-def check(spec: dict[str, Any], host: Host, given_settings: dict[str, Any], *, is_csv: bool = False) -> str:
+def check(
+    spec: dict[str, Any], host: Host, given_settings: dict[str, Any], kept: dict[str, Any] | None = None
+) -> str:
     """Judge a spec, check everything that has to hold, and say what became of it.
 
     Args:
         spec: the spec.
         host: where it is judged.
         given_settings: the wrapper's settings.
-        is_csv: whether it is known to be one of csv mode, whatever the wrapper takes it for.
+        kept: the spec as the engine wrote it, where it was kept.
     """
     before = _text(spec)
-    decision = judge(spec, host.view, **given_settings)
+    decision = judge(spec, host.view, kept, **given_settings)
     made = decision.spec
     assert _text(spec) == before, "the spec that was given was changed"
     assert decision.spec_class in CLASSES
@@ -95,11 +97,8 @@ def check(spec: dict[str, Any], host: Host, given_settings: dict[str, Any], *, i
     assert without_what_may_change(made) == without_what_may_change(spec)
     assert is_subsequence([key for key in made if key != "annotations"], list(spec))
     check_names(spec)
-    if is_csv or decision.spec_class in ("csv", "mixed"):
-        check_scope(spec, decision, host.gpus)
-    if decision.spec_class in ("cdi", "jit-cdi"):
-        check_count(spec, decision)
-    check_again(spec, made, decision, host, given_settings)
+    check_scope(spec, decision, given_settings, host.gpus, kept)
+    check_again(spec, made, decision, host, given_settings, kept)
     return "rewritten" if decision.changed else "left alone"
 
 
@@ -131,12 +130,19 @@ MOUNT_ROOT = "/var/run/nvidia-container-devices/"
 
 
 def ids_in_mounts(spec):
-    ids = [
-        m["destination"].removeprefix(MOUNT_ROOT)
-        for m in part(spec, "mounts")
-        if m.get("source") == "/dev/null" and m["destination"].startswith(MOUNT_ROOT)
-    ]
-    return [name for name in ids if name.strip(" ,") and name != "void" and not name.startswith("imex/")]
+    ids = []
+    for mount in part(spec, "mounts"):
+        place = posixpath.normpath(f"/{mount['destination'].lstrip('/')}")
+        if mount.get("source") == "/dev/null" and place.startswith(MOUNT_ROOT):
+            name = place.removeprefix(MOUNT_ROOT)
+            cdi = name.removeprefix("cdi/")
+            if cdi != name and "=" not in cdi:
+                name = "/".join(cdi.split("/")[:2]) + "=" + "/".join(cdi.split("/")[2:])
+                name = name if cdi.count("/") > 1 else ""
+            elif cdi != name:
+                name = cdi
+            ids.append(name)
+    return [name for name in ids if name.strip(" ,") and name != "void" and name.split("/")[0] != "imex"]
 
 
 def is_nvidia(hook):
@@ -165,16 +171,37 @@ def without_what_may_change(spec):
     return left
 
 
+NVIDIAS_KINDS = tuple(
+    f"{before}nvidia.com/gpu=" for before in ("", "runtime.", "management.", "k8s.device-plugin.")
+)
+
+
 def minors_that_may_be_given(value, hosts_gpus):
-    """What a value of NVIDIA_VISIBLE_DEVICES may give at most."""
-    if value.strip() == "all":
+    """What a value that asks for GPUs may give at most."""
+    by_name = {gpu.uuid.lower(): gpu.minor for gpu in hosts_gpus}
+    for index, gpu in enumerate(sorted(hosts_gpus, key=lambda gpu: gpu.pci)):
+        by_name[str(index)] = by_name[f"gpu{index}"] = gpu.minor
+    words = [word.strip() for word in value.split(",") if word.strip()]
+    named = [word for word in words if word in ("all", "none")]
+    if named:
+        return set(range(256)) if named[0] == "all" else set()
+    devices = [
+        next((word.removeprefix(kind) for kind in NVIDIAS_KINDS if word.startswith(kind)), word)
+        for word in words
+    ]
+    if "all" in devices:
         return set(range(256))
-    by_index = {
-        str(index): gpu.minor for index, gpu in enumerate(sorted(hosts_gpus, key=lambda gpu: gpu.pci))
+    whole = {by_name.get(name.lower()) for name in devices}
+    begun = {
+        minor for name in devices if len(name) > 4 for uuid, minor in by_name.items() if uuid.startswith(name)
     }
-    by_uuid = {gpu.uuid: gpu.minor for gpu in hosts_gpus}
-    words = [word.strip() for word in value.split(",")]
-    return {by_index.get(word, by_uuid.get(word)) for word in words} - {None}
+    return (whole | begun) - {None}
+
+
+def asks(value):
+    """Whether a value asks for anything; the root of the mounts says that they do."""
+    words = [word.strip() for word in value.split(",") if word.strip()]
+    return bool(words) and "void" not in words and value.strip().rstrip("/") != MOUNT_ROOT.rstrip("/")
 
 
 def check_devices(spec, made, decision, gpus):
@@ -418,13 +445,18 @@ def check_environment(spec, made, decision, given_settings):
         assert left == given
     elif decision.spec_class == "legacy":
         last = [e for e in given if e.startswith(ours[0])][-1:]
-        # runsc does not read mounts; where they ask for less, the variable says so.
-        in_mounts = [",".join(name.strip() for name in ids_in_mounts(spec) if name.strip())]
-        is_of_mounts = last and asked == [ours[0] + value for value in in_mounts]
+        # runsc reads neither mounts nor Swarm's variables; where they ask for less, the variable says so.
+        in_swarm = [e.partition("=")[2] for e in given if e.startswith(("OURS=", "DOCKER_RESOURCE_GPU="))]
+        others = {
+            ",".join(word.strip() for word in value.split(",") if word.strip())
+            for value in [",".join(ids_in_mounts(spec)), *in_swarm]
+        }
+        others |= {name for value in others for name in ("all", "none") if name in value.split(",")}
+        others |= {"void"} if given_settings.get("swarm_resources") else set()
         # Of `all` and nodes that an engine lists beside NVIDIA's hook, the nodes; the hook makes them.
         nodes = {"/dev/nvidia" + str(minor) for minor in decision.gpus or ()}
         is_of_nodes = nodes and nodes <= {one["path"] for one in part(spec, "linux", "devices")}
-        assert asked == last or is_of_mounts or is_of_nodes
+        assert asked == last or is_of_nodes or (len(asked) == 1 and asked[0].removeprefix(ours[0]) in others)
         assert len(capabilities) <= 1
         if decision.gpu_requested:
             words = {word.strip() for e in capabilities for word in e.partition("=")[2].split(",")}
@@ -489,32 +521,47 @@ def check_names(spec):
         assert not {name.lower() for name in there} & {name.lower() for name in names}
 
 
-def check_scope(spec, decision, gpus):
-    """No GPU that any one place that asks did not ask for; only csv's lists hold more than what was asked."""
-    if (part(spec, "annotations") or {}).get(NVPROXY) == "true":
+def check_scope(spec, decision, given_settings, gpus, kept):
+    """No GPU that any one place that asks did not ask for, nor one that the engine did not give."""
+    if not decision.gpu_requested or decision.spec_class == "legacy":
         return
-    asked = [e.partition("=")[2] for e in part(spec, "process", "env") if e.startswith(ASKS)]
-    for value in [*asked, ",".join(ids_in_mounts(spec))]:
-        # The root of the mounts, as a value, says that they ask.
-        if value.strip().rstrip("/") not in ("", "void", MOUNT_ROOT.rstrip("/")):
-            assert set(decision.gpus) <= minors_that_may_be_given(value, gpus)
+    given = set(decision.gpus)
+    if kept is None and (part(spec, "annotations") or {}).get(NVPROXY) == "true":
+        return
+    whose = spec if kept is None else kept
+    env = [entry.partition("=")[::2] for entry in part(whose, "process", "env")]
+    asked = [value for name, value in env if name == ASKS[:-1]]
+    asked = asked[-1:] if kept is not None else asked
+    swarm = [
+        [value for name, value in env if name == resource][-1]
+        for resource in given_settings.get("swarm_resources", [])
+        if resource in dict(env)
+    ]
+    if swarm and minors_that_may_be_given(",".join(swarm), gpus) != set(range(256)):
+        asked = [",".join(swarm)]
+    annotated = [
+        value
+        for name, value in (part(whose, "annotations") or {}).items()
+        if name.startswith("cdi.k8s.io/") and isinstance(value, str) and value.startswith(NVIDIAS_KINDS)
+    ]
+    others = [value for name, value in env if name == "DOCKER_RESOURCE_GPU"]
+    if not others or others[-1].strip() in ("none", "all") or swarm:
+        others = []
+    for value in [*asked, ",".join(ids_in_mounts(whose)), ",".join(annotated), *others[-1:]]:
+        if asks(value):
+            assert given <= minors_that_may_be_given(value, gpus)
+    if kept is not None:
+        by_engine = {
+            int(one["path"][11:]) for one in part(kept, "linux", "devices") if one["path"][11:].isdigit()
+        }
+        assert not by_engine or given <= by_engine
+        is_asked = asked and asks(asked[-1])
+        assert is_asked or by_engine or ids_in_mounts(kept) or others or annotated or not given
 
 
-def check_count(spec, decision):
-    """A list that is taken for exact has no more GPUs than ids were given; CDI's own names may be of many."""
-    given = [e.partition("=")[2].strip() for e in part(spec, "process", "env") if e.startswith(ASKS)]
-    asked = given[:-1] if len(given) > 1 and given[-1] == "void" else given
-    # Where one of several asks for nothing, nothing is what counts, and that says nothing about a list.
-    words = {word.strip() for value in asked for word in value.split(",")}
-    if asked and not {"", "void"} & set(asked) and "all" not in words and "=" not in "".join(words):
-        assert len(decision.gpus) <= max(
-            0 if value == "none" else len(set(value.split(","))) for value in asked
-        )
-
-
-def check_again(spec, made, decision, host, given_settings):
+def check_again(spec, made, decision, host, given_settings, kept):  # noqa: PLR0917
     """A second rewrite changes nothing."""
-    again = judge(made, host.view, **given_settings)
+    again = judge(made, host.view, kept, **given_settings)
     if ids_in_mounts(spec) and {"csv", "mixed"} & {again.spec_class, given_settings.get("toolkit_mode")}:
         # Mounts still ask, where the variable says no more that something else was asked for, and a spec
         # whose hooks were dropped may be taken for csv. Less may come of it, as an annotation that says

@@ -12,16 +12,15 @@ from nvproxy_wrapper.judge import strict_json
 from tests.fuzz.hosts import HOSTS
 from tests.fuzz.invariants import check
 from tests.specs.captured_specs import CAPTURED
-from tests.unit.wrapper.mutations import MUTATIONS, POD_SPECS, SETTINGS, SPECS, build
+from tests.unit.wrapper.mutations import MUTATIONS, POD_SPECS, SETTINGS, SPECS, VALUES, build
 from tests.unit.wrapper.specs import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CSV = {captured.path.stem for captured in CAPTURED if captured.spec_class == "csv"}
 REPLACED = {c.path.stem: c for c in CAPTURED if c.is_listed and c.requested != c.asked}
-LEAVE_ITS_CLASS = {"ask", "env", "no device", "mount", "mount is", "annotations", "other form"}
-"""What may be done to a spec of csv mode that stays one; hooks and nodes tell the class."""
+KEPT_BASE = "1.20.1_csv_no-gpu"
+"""What an engine writes: the toolkit left it alone."""
 
 LEAVE_ITS_ANSWER = {"no device", "no hook", "hook is", "hook word", "other form", "mount is"}
 """What asks for no other GPU; neither do variables that an image may set but the one that asks."""
@@ -45,13 +44,19 @@ class Property(NamedTuple):
 
 
 def no_spec_gets_more_than_it_brought(drawn: Any, given_settings: dict[str, Any], where: str) -> None:
-    base, mutations = drawn
-    is_csv = (
-        base in CSV
-        and {name for name, *_ in mutations} <= LEAVE_ITS_CLASS
-        and given_settings.get("toolkit_mode", "auto") in ("auto", "csv")
-    )
-    COUNTS[check(build(drawn), HOSTS[where], given_settings, is_csv=is_csv)] += 1
+    COUNTS[check(build(drawn), HOSTS[where], given_settings)] += 1
+
+
+def no_spec_gets_more_than_its_engine_wrote_and_was_asked_for(
+    drawn: Any, values: list[str], by_engine: list[int], given_settings: dict[str, Any], where: str
+) -> None:
+    kept = build((KEPT_BASE, [("ask", values)]))
+    if by_engine:
+        kept["linux"]["devices"] = [
+            {"path": f"/dev/nvidia{tail}", "type": "c", "major": 195, "minor": minor}
+            for tail, minor in [("ctl", 255), *((str(minor), minor) for minor in by_engine)]
+        ]
+    COUNTS[f"{check(build(drawn), HOSTS[where], given_settings, kept)}, with a kept spec"] += 1
 
 
 def no_pods_container_gets_more_than_it_was_given(
@@ -115,6 +120,17 @@ PROPERTIES = {
         {"drawn": POD_SPECS, "given_settings": SETTINGS, "where": st.sampled_from(list(HOSTS))},
         no_pods_container_gets_more_than_it_was_given,
         4,
+    ),
+    "kept": Property(
+        {
+            "drawn": SPECS,
+            "values": st.lists(st.sampled_from(VALUES), max_size=2),
+            "by_engine": st.lists(st.sampled_from([0, 1, 2, 5]), max_size=2, unique=True),
+            "given_settings": SETTINGS,
+            "where": st.sampled_from(list(HOSTS)),
+        },
+        no_spec_gets_more_than_its_engine_wrote_and_was_asked_for,
+        2,
     ),
     "requests": Property(
         {

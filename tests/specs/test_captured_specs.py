@@ -32,7 +32,8 @@ def judge(tmp_path_factory):
     }
 
     def judge(captured, hooks_run=True, spec=None):
-        settings = parse_settings(json.dumps({"hooks_run": hooks_run}).encode(), "settings")
+        given = {"hooks_run": hooks_run, "toolkit_version": captured.toolkit}
+        settings = parse_settings(json.dumps(given).encode(), "settings")
         data = strict_json.loads(captured.path.read_bytes()) if spec is None else spec
         return decide(data, settings, hosts[captured.host])
 

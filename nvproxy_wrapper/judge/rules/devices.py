@@ -11,8 +11,8 @@ from nvproxy_wrapper.judge.device_nodes import (
     PREFIX,
     UVM,
     capability_minor,
-    given_to_privileged,
     gpu_minor,
+    gpus_given,
     gpus_in,
     is_dead,
     is_nvgpu,
@@ -21,7 +21,7 @@ from nvproxy_wrapper.judge.device_nodes import (
     is_tegra,
 )
 from nvproxy_wrapper.judge.nvidia_hooks import MEMORY_LIMITS, gpus_with_memory_hook
-from nvproxy_wrapper.judge.request import volume_mount_request
+from nvproxy_wrapper.judge.request import volume_mount_request, written
 from nvproxy_wrapper.judge.settings import is_absolute_path
 
 TYPE_CHECKING = False
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nvproxy_wrapper.judge.draft import Draft
+    from nvproxy_wrapper.judge.oci_spec import Parts
 
 _DYNAMIC_MAJORS = (*range(234, 255), *range(384, 512))  # Linux, include/linux/fs.h: CHRDEV_MAJOR_DYN_*
 _FILE_MODE = 0o666
@@ -74,7 +75,7 @@ def refuse_mig(draft: Draft) -> None:
         Refusal: one is asked for.
     """
     # Also what mounts ask for beside the variable: after the rewrite they alone ask.
-    requests = [draft.facts.requested, volume_mount_request(draft.mounts)]
+    requests = [*(source.request for source in draft.facts.asked.sources), volume_mount_request(draft.mounts)]
     names = [name for request in requests if isinstance(request, list) for name in request]
     for name in filter(gpus.is_mig, names):
         raise Refusal(
@@ -148,69 +149,165 @@ def _is_of_display(version: str | None) -> bool:
 def scope(draft: Draft) -> None:
     """`devices.scope`: of the GPUs that are listed only those stay that were asked for.
 
-    csv mode lists every GPU of the host whatever was asked for; a spec of class mixed may come from it, and
-    an engine lists every one for a privileged container. The lists of the other classes are exact.
+    What more is listed goes where it is known who has listed it: csv mode, which lists every GPU of the host
+    whatever was asked for, the toolkit where the kept spec shows that the engine has listed none, or
+    `--privileged`. Else two have written the list, and none of them is taken at its word.
 
     Raises:
-        Refusal: what was asked for cannot be told, is not on this host, or is not among the nodes that are
-            listed.
+        Refusal: what was asked for cannot be told, is not on this host, is not among the nodes that are
+            listed, or is not what else is given.
     """
     facts = draft.facts
-    if facts.spec_class not in ("csv", "mixed") and not _is_hosts_list(draft):
+    if facts.spec_class == "legacy":
         return
-    if facts.is_rewritten and not facts.has_hooks and facts.spec_class == "mixed":
-        # Made by this wrapper out of any class, its hooks dropped. csv mode itself leaves hooks behind.
+    wanted = gpus.meant_by(facts.asked.sources, draft.host)
+    given = gpus_given(draft.devices, draft.cgroup_rules)
+    if facts.kept is not None:
+        _scope_by_kept(draft, facts.kept, wanted, given)
+    elif facts.hides_request or (wanted is None and _may_be_more_than_asked(draft, given)):
+        _check_one_by_one(draft, given)
+        _keep(draft, given)
+    elif wanted is None:
+        # What is left of a privileged list after a rewrite has no rule of its own.
+        if not facts.is_rewritten:
+            _keep(draft, given)
+    elif isinstance(wanted, str):
+        _keep(draft, given or wanted)
+    elif facts.has_csvs_list or not given:
+        _keep(draft, wanted)
+    else:
+        _agree(draft, wanted, given)
+        _keep(draft, wanted)
+
+
+def _scope_by_kept(draft: Draft, kept: Parts, wanted: set[int] | str | None, given: set[int]) -> None:
+    """The same where both are known, what the engine gave and what NVIDIA's runtime was asked for."""
+    by_engine = gpus_given(kept.devices, kept.cgroup_rules)
+    if wanted is None and given - by_engine:
+        raise _unasked(draft, given - by_engine)
+    if not by_engine:
+        _keep(draft, wanted or set())
         return
-    if facts.request_conflict:
-        raise Refusal(
-            "devices.scope", facts.request_conflict, "Ask for the same GPUs in both, or in one of them only."
-        )
-    request = facts.requested
+    # `all` names no GPU: it is what images say.
+    if isinstance(wanted, set):
+        _agree(draft, wanted, by_engine)
+    _keep(draft, by_engine, f"the engine gave {_nodes(by_engine)}")
+
+
+def _may_be_more_than_asked(draft: Draft, given: set[int]) -> bool:
+    """Whether a list of which nothing says what was asked for may be one of csv mode."""
+    facts = draft.facts
+    if not given and is_privileged(draft.cgroup_rules):
+        return False
+    return facts.spec_class in ("csv", "mixed") and facts.toolkit_made_devices and not facts.is_rewritten
+
+
+def _keep(draft: Draft, minors: set[int] | str, why: str = "") -> None:
+    """Remove every GPU but these, or none of them for "all".
+
+    Raises:
+        Refusal: one of them is not there.
+    """
+    if isinstance(minors, str):
+        return
     listed = gpus_in([device["path"] for device in draft.devices])
-    if request == "all":
-        return
-    if request is None:
-        _check_unasked(draft, listed)
-        return
-    wanted = set() if request == "none" else gpus.minors_of(list(request), draft.host)
-    missing = sorted(wanted - listed)
-    if missing:
-        raise Refusal(
-            "devices.scope",
-            f"{', '.join(request)} is asked for, and the spec does not list the node {PREFIX}{missing[0]}",
-            "Add the node to the host's CSV files or CDI specification, or ask for a GPU that is in them.",
-        )
-    asked = request if isinstance(request, str) else ", ".join(request)
+    if minors - listed:
+        raise _not_listed(draft, minors, listed)
+    asked = written(draft.facts.requested).replace(",", ", ") or "nothing"
     for device in list(draft.devices):
         minor = gpu_minor(device["path"])
-        if minor is not None and minor not in wanted:
-            draft.drop_device(device, "devices.scope", f"asked for is {asked}")
+        if minor is not None and minor not in minors:
+            draft.drop_device(device, "devices.scope", why or f"asked for is {asked}")
 
 
-def _is_hosts_list(draft: Draft) -> bool:
-    """Whether the nodes are those that an engine lists for a privileged container, which asks for some."""
-    return (
-        draft.facts.requested is not None
-        and is_privileged(draft.cgroup_rules)
-        and not given_to_privileged(draft.devices, draft.cgroup_rules)
+def _check_one_by_one(draft: Draft, listed: set[int]) -> None:
+    """Whether a list may stay of which the spec does not say what was asked for."""
+    if not _were_given_one_by_one(draft, listed):
+        raise _unasked(draft, listed)
+    draft.facts.evidence.append(f"Each GPU that is listed has its own {MEMORY_LIMITS} hook: they are exact")
+
+
+def _unasked(draft: Draft, listed: set[int]) -> Refusal:
+    facts = draft.facts
+    if facts.kept is not None:
+        return Refusal(
+            "devices.scope",
+            f"NVIDIA's runtime has listed {_nodes(listed)}, and nothing in the spec that the engine wrote"
+            " asks for it",
+            "Set NVIDIA_VISIBLE_DEVICES to all, none, an index or a UUID. Where another variable asks, name"
+            " it in swarm_resources of the wrapper's settings.",
+        )
+    said = f"NVIDIA_VISIBLE_DEVICES is '{written(facts.requested)}', then void" if facts.hides_request else ""
+    return Refusal(
+        "devices.scope",
+        f"the spec lists {len(listed)} GPUs, and its environment does not say which were asked for"
+        f"{said and f', as {said}'}: the toolkit, from 1.20.1 on, puts void in the place of the value of"
+        " NVIDIA_VISIBLE_DEVICES that counts, or nothing set it",
+        "Start the container by Docker, with the runtime that was installed together with this wrapper: it"
+        " keeps what was asked for. Otherwise set NVIDIA_VISIBLE_DEVICES to all, none, an index or a UUID;"
+        " with toolkit 1.20.1 or later set toolkit_mode to auto, which lists just the GPUs asked for, or"
+        " toolkit_version to 1.20.0-1.",
     )
 
 
-def _check_unasked(draft: Draft, listed: set[int]) -> None:
-    """Whether a list may stay of which the spec does not say what was asked for."""
-    facts = draft.facts
-    if facts.is_rewritten or not facts.toolkit_made_devices:
+def _agree(draft: Draft, wanted: set[int], given: set[int]) -> None:
+    """Whether what is asked for and what is given are the same.
+
+    Raises:
+        Refusal: they are not, whichever of them has more.
+    """
+    if wanted == given:
         return
-    if _were_given_one_by_one(draft, listed):
-        facts.evidence.append(f"Each GPU that is listed has its own {MEMORY_LIMITS} hook: they are exact")
-        return
+    missing = sorted(wanted - given) if draft.facts.kept is None else []
+    left_out = (
+        f" If nothing else gives any, {PREFIX}{missing[0]} was left out. {_MAKE_NODES}." if missing else ""
+    )
     raise Refusal(
         "devices.scope",
-        f"the spec lists {len(listed)} GPUs, and its environment does not say which were asked for: the"
-        " toolkit, from 1.20.1 on, puts void in the place of NVIDIA_VISIBLE_DEVICES, or nothing set it",
-        "Set NVIDIA_VISIBLE_DEVICES to all, none, an index or a UUID; with toolkit 1.20.1 or later set"
-        " toolkit_mode to auto, which lists just the GPUs asked for, or toolkit_version to 1.20.0-1.",
+        f"{' and '.join(map(str, draft.facts.asked.sources))}, which is {_nodes(wanted)} here, and the spec"
+        f" lists {_nodes(given)}, which something else gives: the engine (--device, --gpus, a CDI device), a"
+        f" device plugin, or a CDI file{_index_in_guest(draft, wanted, given)}",
+        "Say one thing: to have what the engine gives, whatever the image's own variable says, add"
+        f" -e NVIDIA_VISIBLE_DEVICES=void; or leave out what else gives GPUs.{left_out}",
+        host_prep_may_help=bool(missing),
     )
+
+
+def _not_listed(draft: Draft, wanted: set[int], listed: set[int]) -> Refusal:
+    what = (
+        f"{', '.join(map(str, draft.facts.asked.sources))}, and the spec does not list the node"
+        f" {PREFIX}{min(wanted - listed)}"
+    )
+    in_guest = _index_in_guest(draft, wanted, listed)
+    if in_guest:
+        return Refusal(
+            "devices.scope",
+            f"{what}, but {_nodes(listed)}{in_guest}",
+            "Ask by UUID, which is the same in the guest and on its host; nvidia-smi -L shows it.",
+        )
+    return _left_out(what, "devices.scope")
+
+
+def _index_in_guest(draft: Draft, wanted: set[int], listed: set[int]) -> str:
+    """Half a sentence on an index of a guest that got one of its host's GPUs; "" where it is none.
+
+    In a container of LXC or Incus nvidia-smi numbers what the guest has, and the driver's directory shows
+    every GPU of the host (canonical/lxd#11442).
+    """
+    names = draft.facts.requested
+    is_index = isinstance(names, list) and len(names) == 1 and names[0].isdigit()
+    if not is_index or len(wanted) != 1 or len(listed) != 1:
+        return ""
+    uuids = [gpu.uuid for gpu in draft.host.gpus() if gpu.minor in listed]
+    return (
+        f". If this host is itself a guest with one GPU of its host's, index {written(names)} of its"
+        f" nvidia-smi is another than in {draft.host.proc_driver}, which lists all of the host's; the GPU of"
+        f" {_nodes(listed)} is {uuids[0] if uuids and uuids[0] else 'not known there by its UUID'}"
+    )
+
+
+def _nodes(minors: set[int]) -> str:
+    return ", ".join(f"{PREFIX}{minor}" for minor in sorted(minors)) or "no GPU"
 
 
 def _were_given_one_by_one(draft: Draft, listed: set[int]) -> bool:
@@ -300,10 +397,10 @@ def check_exist(draft: Draft) -> None:
             )
 
 
-def _left_out(what: str) -> Refusal:
+def _left_out(what: str, rule: str = "devices.exist") -> Refusal:
     # Host preparation comes too late for this container, whose spec is written, and helps the next.
     return Refusal(
-        "devices.exist",
+        rule,
         f"{what}; NVIDIA's runtime leaves out what is not on the host when it writes the spec",
         f"{_MAKE_NODES}; then start the container again. Where they are there, what wrote the spec does not"
         " name them: CSV files, a CDI specification, or --device.",

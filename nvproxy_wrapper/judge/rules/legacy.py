@@ -20,27 +20,27 @@ def one_value(draft: Draft) -> None:
     """`legacy.env`: of several values the last one, as NVIDIA's hook and runsc take it, or the mounts'.
 
     Raises:
-        Refusal: the variable and the mounts ask for different GPUs.
+        Refusal: the variable and another place ask for different GPUs.
     """
     facts = draft.facts
-    if facts.request_conflict:
+    if facts.asked.conflict and not gpus.are_same(facts.asked.sources, draft.host):
         raise Refusal(
-            "legacy.env", facts.request_conflict, "Ask for the same GPUs in both, or in one of them only."
+            "legacy.env", facts.asked.conflict, "Ask for the same GPUs in both, or in one of them only."
         )
     for name in (VISIBLE_DEVICES, capabilities.VARIABLE):
         given = values(draft.env, name)
-        if not given:
+        if not given and (name == capabilities.VARIABLE or facts.requested is None):
             continue
-        counts, why = given[-1], "given more than once; the last one counts"
+        counts, why = given[-1] if given else "", "given more than once; the last one counts"
         if name == VISIBLE_DEVICES and parse_visible_devices(counts) != facts.requested:
             # runsc knows the variable only, and would hand out more.
             counts, why = (
                 written(facts.requested) or "void",
-                "volume mounts ask for less, and runsc does not read them",
+                "other places ask, volume mounts or Swarm's variables, and runsc does not read them",
             )
         if given != [counts]:
             draft.env = with_one(draft.env, name, counts)
-            draft.act("legacy.env", name, f"{', '.join(given)} -> {counts}", why)
+            draft.act("legacy.env", name, f"{', '.join(given) or 'not set'} -> {counts}", why)
 
 
 def narrow_to_list(draft: Draft) -> None:

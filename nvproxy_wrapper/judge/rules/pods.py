@@ -44,7 +44,7 @@ def keep_what_was_given(draft: Draft) -> None:
     for node in nodes:
         if not any(node is other for other in given):
             draft.drop_device(node, "pod.privileged", why)
-    draft.facts = Facts(draft, draft.settings)
+    draft.facts = Facts(draft, draft.settings, draft.facts.kept)
     draft.facts.evidence.append(f"linux.resources.devices allows everything: {why}")
 
 

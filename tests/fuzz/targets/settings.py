@@ -38,6 +38,7 @@ _is_allowed = fastjsonschema.compile(
             "runsc_flags": _list_of({"type": "string", "pattern": "^[^=-][^=]*$"}),
             "toolkit_mode": {"enum": ["auto", "legacy", "csv", "cdi", "jit-cdi"]},
             "toolkit_version": _TEXT,
+            "swarm_resources": _list_of({"type": "string", "pattern": r"^[^=\0]+$"}),
             "trusted_hooks": _list_of(_PATH),
             "trusted_ldconfig": _list_of(_PATH),
             "runsc_capabilities": _list_of(_CAPABILITY),

@@ -40,8 +40,8 @@ FAILED = f"{DOCKER}OCI runtime create failed: "
         ),
         (
             (
-                f"{FAILED}unable to retrieve OCI runtime error (open /x/log.json: no such file or directory): "
-                f"fork/exec {paths.ENTRY}: permission denied: unknown."
+                f"{FAILED}unable to retrieve OCI runtime error (open /x/log.json: no such file or directory):"
+                f" fork/exec {paths.ENTRY}: permission denied: unknown."
             ),
             "cannot start its runtime /usr/local/bin/nvproxy-container-runtime: permission denied",
             "site.py",

@@ -28,6 +28,8 @@ _CHOICES: dict[str, list[Any]] = {
     "drop_update_ldcache": [False, True],
     "allow_user_annotations": [False, True],
     "toolkit_mode": ["auto", "csv", "cdi", "jit-cdi", "legacy"],
+    "toolkit_version": ["1.20.0", "1.20.1-1"],
+    "swarm_resources": [["OURS"]],
     "trusted_hooks": [[], ["/usr/bin/nvidia-ctk"], ["/opt/nvidia-ctk"]],
     "allowed_capabilities": [["utility"], ["compute"], ["compute", "utility", "video"]],
 }
@@ -58,7 +60,7 @@ BASES = {captured.path.stem: _bare(captured.path) for captured in CAPTURED}
 POD_BASES = {name: marshal.dumps(shims_spec(name)) for name in POD_NAMES}
 _EVERY_BASE = BASES | POD_BASES
 
-_VALUES = [
+VALUES = [
     *(
         "",
         "void",
@@ -88,6 +90,13 @@ _VALUES = [
         "compute,utility,video",
         "nvidia.com/gpu=0",
         "nvidia.com/gpu=0:1",
+        f"0,{captured_uuid(0)}",
+        f"nvidia.com/gpu=1,{captured_uuid(1)},1",
+        f"runtime.nvidia.com/gpu={captured_uuid(1)}",
+        "nvidia.com/gpu=all",
+        "management.nvidia.com/gpu=all",
+        "nvidia.com/gpu=0,acme.com/gpu=1",
+        "none,1",
         "/var/run/nvidia-container-devices",
         "\u0661",
         "01",
@@ -98,6 +107,7 @@ _NAMES = [
     *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "CUDA_VERSION", "NVIDIA_REQUIRE_CUDA"),
     *("NVIDIA_GPU_MEMORY_REQUEST", "NVIDIA_GPU_MEMORY_LIMIT"),
     *("NVIDIA_GDS", "NVIDIA_NVSWITCH", "NVIDIA_IMEX_CHANNELS", "CUDA_MPS_PIPE_DIRECTORY"),
+    *("DOCKER_RESOURCE_GPU", "OURS"),
     *("NVIDIA_CTK_LIBCUDA_DIR", "LD_PRELOAD", "NVIDIA_VISIBLE_DEVICES2", "nvidia_visible_devices"),
 ]
 _PATHS = [
@@ -236,7 +246,7 @@ _DESTINATIONS = [
     ),
     *(
         f"/var/run/nvidia-container-devices/{name}"
-        for name in ("0", "all", "5", "imex/0", "MIG-1", "", "void")
+        for name in ("0", "all", "5", "imex/0", "MIG-1", "", "void", "cdi/nvidia.com/gpu/0", "/0/")
     ),
     "/var/run/nvidia-container-devices/1",
     *(
@@ -273,7 +283,7 @@ _ANNOTATIONS = [
         "cdi.k8s.io/x",
         "a",
     )
-    for value in ("true", "false", "sandbox", "container", "", "all")
+    for value in ("true", "false", "sandbox", "container", "", "all", "nvidia.com/gpu=0")
 ]
 _POD_KEYS = [
     "dev.gvisor.spec.cgroup-parent",
@@ -346,8 +356,8 @@ def _each(name: str, *tables: Sequence[Any]) -> st.SearchStrategy[Any]:
 
 
 MUTATIONS = st.one_of(
-    st.tuples(st.just("ask"), st.lists(st.sampled_from(_VALUES), max_size=5)),
-    _each("env", _NAMES, _VALUES),
+    st.tuples(st.just("ask"), st.lists(st.sampled_from(VALUES), max_size=5)),
+    _each("env", _NAMES, VALUES),
     st.tuples(st.just("device"), *_DEVICES),
     st.tuples(st.just("device first"), *_DEVICES),
     _each("device is", range(13), _NUMBERS),
@@ -358,6 +368,7 @@ MUTATIONS = st.one_of(
     _each("hook moved", range(6), _STAGES),
     _each("no hook", range(6)),
     st.just(("no hooks",)),
+    _each("privileged", ["", "a"], [False, True]),
     _each("other form", ["/usr/bin/nvidia-cdi-hook", "/usr/bin/nvidia-ctk"]),
     _each("mount", _MOUNTS),
     _each("mount is", range(10, 30), [{"source": source} for source in _SOURCES] + _KINDS_OF_MOUNT),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nvproxy_wrapper.host.views import ProcDriverView
 from nvproxy_wrapper.judge.rewrite import decide
 from nvproxy_wrapper.judge.settings import parse_settings
+from tests.driver_tree import CAPTURED_HOST, write_driver_tree
 from tests.specs.captured_specs import FOLDER
 
 if TYPE_CHECKING:
     from nvproxy_wrapper.judge.decision import Decision
+    from nvproxy_wrapper.judge.host_view import Gpu
 
 CSV = "1.17.8_csv_visible-1"
 CSV_ALL = "1.20.0_csv_visible-all"
@@ -22,6 +26,21 @@ LEGACY = "1.20.0_legacy_visible-1"
 PLAIN = "1.20.0_csv_no-gpu"
 
 NO_DRIVER = ProcDriverView("/nonexistent")
+
+
+class _ReadOnce(ProcDriverView):
+    """The host of the captured specs, whose driver's directory was read once."""
+
+    def __init__(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            super().__init__(str(write_driver_tree(Path(folder) / "proc", CAPTURED_HOST)))
+            self._gpus = super().gpus()
+
+    def gpus(self) -> list[Gpu]:
+        return list(self._gpus)
+
+
+CAPTURED_VIEW = _ReadOnce()
 
 
 def captured(name: str) -> dict[str, Any]:
@@ -50,9 +69,22 @@ def asked_by_mounts(spec: dict[str, Any], *ids: str) -> dict[str, Any]:
     return spec
 
 
-def judge(spec: dict[str, Any], host: ProcDriverView = NO_DRIVER, **settings: Any) -> Decision:
-    """The decision about a spec under these settings."""
-    return decide(spec, parse_settings(json.dumps(settings).encode(), "settings"), host)
+def judge(
+    spec: dict[str, Any],
+    host: ProcDriverView = CAPTURED_VIEW,
+    kept: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Decision:
+    """The decision about a spec under these settings, beside the one that the engine wrote, if kept."""
+    return decide(spec, parse_settings(json.dumps(settings).encode(), "settings"), host, kept=kept)
+
+
+def as_engine_wrote_it(name: str) -> dict[str, Any]:
+    """The spec that the engine wrote, where the toolkit made the captured one of it: told by its name."""
+    toolkit, _, request = name.split("_")
+    spec = captured(f"{toolkit}_csv_no-gpu")
+    value = request.partition("-")[2].replace("+", ",")
+    return asking(spec, *([] if value == "gpu" else [value]))
 
 
 def hook(path: str, *arguments: str) -> dict[str, Any]:

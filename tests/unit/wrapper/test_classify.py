@@ -2,6 +2,8 @@
 
 import pytest
 
+from nvproxy_wrapper.host import views
+from nvproxy_wrapper.host.views import CreateView, ProcDriverView
 from tests.driver_tree import captured_uuid
 from tests.unit.wrapper.mutations import in_the_other_form
 from tests.unit.wrapper.specs import (
@@ -10,6 +12,7 @@ from tests.unit.wrapper.specs import (
     CSV_ALL,
     JIT,
     LEGACY,
+    NO_DRIVER,
     PLAIN,
     asking,
     captured,
@@ -42,11 +45,12 @@ def test_the_legacy_hook_beside_devices_is_mixed_and_dropped(host):
     assert decision.gpus == [1]
 
 
-def test_hooks_of_both_forms_are_mixed_and_narrowed(host):
+def test_hooks_of_both_forms_are_mixed_and_their_list_is_two_writers(host):
     spec = captured(CSV)
     spec["hooks"]["createContainer"].append(hook(CDI_HOOK, "update-ldcache"))
     decision = judge(spec, host)
-    assert (decision.spec_class, decision.gpus) == ("mixed", [1])
+    assert (decision.spec_class, decision.refusal.rule) == ("mixed", "devices.scope")
+    assert judge(asking(spec, "0,1,2,3", "void"), host).gpus == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -72,10 +76,10 @@ def test_an_unknown_nvidia_hook_makes_a_spec_mixed(odd, host):
 @pytest.mark.parametrize("new", [hook(CTK, "hook", "make-coffee"), hook(CDI_HOOK, "make-coffee", "--sugar")])
 @pytest.mark.parametrize("name", [CSV, CSV_ALL, JIT, CDI, LEGACY, PLAIN, "1.20.0_legacy_no-gpu"])
 def test_a_hook_that_a_newer_toolkit_has_is_dropped_and_the_class_told_from_the_rest(name, new, stage, host):
-    before = judge(captured(name), host)
+    before = judge(captured(name), host, toolkit_version="1.20.0")
     spec = captured(name)
     spec.setdefault("hooks", {}).setdefault(stage, []).append(new)
-    decision = judge(spec, host)
+    decision = judge(spec, host, toolkit_version="1.20.0")
     assert (decision.spec_class, decision.gpus, decision.refusal) == (
         before.spec_class,
         before.gpus,
@@ -92,18 +96,54 @@ def test_such_a_hook_alone_is_still_a_trace_of_the_toolkit(host):
     spec = captured(CSV_ALL)
     spec["hooks"] = {"createContainer": [hook(CTK, "hook", "make-coffee")]}
     decision = judge(asking(spec, "1", "void"), host)
-    assert (decision.spec_class, decision.gpus) == ("mixed", [1])
+    assert (decision.spec_class, decision.refusal.rule) == ("mixed", "devices.scope")
     assert judge(asking(spec, "void"), host).refusal.rule == "devices.scope"
+    assert judge(asking(spec, "1", "void"), host, toolkit_mode="csv").gpus == [1]
 
 
-def test_a_node_that_is_bound_and_hooks_without_the_control_node_are_refused(host):
-    """As an engine without root's rights does."""
-    spec = captured(JIT)
+@pytest.mark.parametrize("name", [JIT, CDI, CSV])
+def test_nodes_that_an_engine_binds_in_a_user_namespace_are_refused_as_such(name, host):
+    spec = captured(name)
     for device in spec["linux"]["devices"]:
         spec["mounts"].append({"destination": device["path"], "source": device["path"], "options": ["bind"]})
     spec["linux"]["devices"] = []
     decision = judge(spec, host)
     assert (decision.spec_class, decision.refusal.rule) == ("mixed", "spec.class")
+    assert "/dev/nvidiactl" in decision.refusal.message
+    assert "bind mounts" in decision.refusal.message
+    assert "rootless" in decision.refusal.message
+
+
+@pytest.mark.parametrize("name", [PLAIN, JIT, CDI])
+@pytest.mark.parametrize("is_bound", [False, True])
+def test_the_node_of_wsl_is_refused_as_such(name, is_bound, host):
+    spec = captured(name)
+    spec["linux"]["devices"] = [] if is_bound else [node("/dev/dxg", 10, 125)]
+    if is_bound:
+        spec["mounts"].append({"destination": "/dev/dxg", "source": "/dev/dxg", "options": ["bind"]})
+    decision = judge(spec, host)
+    assert (decision.gpu_requested, decision.refusal.rule) == (True, "spec.class")
+    assert "WSL 2" in decision.refusal.message
+    assert "runc" in decision.refusal.remedy
+
+
+@pytest.mark.parametrize("name", [LEGACY, JIT])
+def test_a_gpu_on_a_host_of_wsl_is_refused_as_such(name, host, monkeypatch):
+    monkeypatch.setattr(host, "is_wsl", lambda: True)
+    refusal = judge(captured(name), host).refusal
+    assert (refusal.rule, "this host has /dev/dxg" in refusal.message) == ("spec.class", True)
+    assert judge(captured(PLAIN), host).refusal is None
+
+
+def test_a_view_that_looks_knows_wsl_by_its_node_and_its_lack_of_a_driver(tmp_path, monkeypatch):
+    there = tmp_path / "dxg"
+    there.touch()
+    monkeypatch.setattr(views, "WSL", str(there))
+    assert CreateView("/nonexistent").is_wsl()
+    assert not CreateView(str(tmp_path)).is_wsl()
+    assert ProcDriverView("/nonexistent").is_wsl() is None
+    there.unlink()
+    assert not CreateView("/nonexistent").is_wsl()
 
 
 def test_hooks_and_the_nodes_of_an_integrated_gpu_are_refused(host):
@@ -121,9 +161,12 @@ def test_a_gpu_node_without_the_control_node_is_refused(name, host):
     assert (decision.spec_class, decision.refusal.rule) == ("mixed", "spec.class")
 
 
-def test_csv_nodes_whose_hooks_are_gone_are_mixed_and_narrowed(host):
-    decision = judge(without_hooks(captured("1.14.6_csv_visible-0")), host)
-    assert (decision.spec_class, decision.gpus) == ("mixed", [0])
+def test_csv_nodes_whose_hooks_are_gone_are_narrowed_where_the_mode_says_that_they_are(host):
+    spec = without_hooks(captured("1.14.6_csv_visible-0"))
+    decision = judge(spec, host)
+    assert (decision.spec_class, decision.refusal.rule) == ("mixed", "devices.scope")
+    decision = judge(spec, host, toolkit_mode="csv")
+    assert (decision.spec_class, decision.gpus) == ("csv", [0])
 
 
 def test_nodes_without_a_trace_of_the_toolkit_are_a_device_plugins():
@@ -160,11 +203,13 @@ def test_csv_mode_with_the_other_hook_program_is_still_narrowed(host):
     # Toolkit 1.20.1 leaves no request.
     for mode in ("auto", "csv", "jit-cdi"):
         assert judge(asking(spec, "void"), host, toolkit_mode=mode).refusal.rule == "devices.scope"
-    # Nothing but the nodes tells it: their order, and that more are listed than were asked for.
+    # Nothing but the order of the nodes tells it.
     older = in_the_other_form(captured(CSV), CDI_HOOK)
-    for mode in ("auto", "csv", "cdi", "jit-cdi"):
+    for mode in ("auto", "csv", "jit-cdi"):
         decision = judge(older, host, toolkit_mode=mode)
         assert (decision.spec_class, decision.gpus) == ("csv", [1])
+    decision = judge(older, host, toolkit_mode="cdi")
+    assert (decision.spec_class, decision.refusal.rule) == ("cdi", "devices.scope")
 
 
 @pytest.mark.parametrize("name", [CDI, "1.17.8_cdi_visible-1"])
@@ -195,7 +240,8 @@ def test_a_cdi_file_with_the_other_hook_program_is_cdi_where_the_mode_says_so(ho
 def test_hooks_that_only_csv_writes_and_hooks_that_it_never_writes_are_mixed(host):
     spec = captured("1.20.0_csv_visible-0")
     spec["hooks"]["createContainer"].append(hook(CTK, "hook", "disable-device-node-modification"))
-    assert (judge(spec, host).spec_class, judge(spec, host).gpus) == ("mixed", [0])
+    decision = judge(spec, host)
+    assert (decision.spec_class, decision.refusal.rule) == ("mixed", "devices.scope")
 
 
 def test_a_spec_of_toolkit_1_13_is_csv_by_the_file_argument_of_its_hook(host):
@@ -229,7 +275,7 @@ def test_a_legacy_hook_without_a_request_asks_for_no_gpu():
 
 
 def test_all_of_a_csv_spec_needs_no_driver_directory():
-    assert judge(captured(CSV_ALL)).gpus == [0, 1, 2, 3]
+    assert judge(captured(CSV_ALL), NO_DRIVER, toolkit_version="1.20.0").gpus == [0, 1, 2, 3]
 
 
 def test_the_hook_of_containerds_own_client_is_not_overlooked(host):
@@ -272,11 +318,11 @@ def test_one_hook_that_csv_mode_never_writes_is_enough(name, host):
 @pytest.mark.parametrize(
     ("values", "spec_class"),
     [
-        (("1", "void"), "mixed"),
-        (("all", "1", "void"), "mixed"),
+        (("0,1", "void"), "mixed"),
+        (("all", "1,0", "void"), "mixed"),
         (("void",), "device-plugin"),
-        (("1",), "device-plugin"),
-        (("void", "1"), "device-plugin"),
+        (("0,1",), "device-plugin"),
+        (("void", "0,1"), "device-plugin"),
         ((), "device-plugin"),
     ],
 )
@@ -288,7 +334,7 @@ def test_a_void_behind_a_request_is_a_trace_of_the_toolkit_by_itself(values, spe
     ]
     decision = judge(asking(spec, *values), host)
     assert decision.spec_class == spec_class
-    assert decision.gpus == ([1] if spec_class == "mixed" else [0, 1])
+    assert decision.gpus == ([] if "void" in values[:-1] else [0, 1])
 
 
 def test_a_plain_container_is_told_why_it_is_one_first():

@@ -11,6 +11,7 @@ from tests.unit.wrapper.specs import (
     CSV_ALL,
     JIT,
     LEGACY,
+    NO_DRIVER,
     PLAIN,
     asking,
     captured,
@@ -280,11 +281,11 @@ def test_a_missing_file_mode_is_filled_and_another_one_stays():
 
 
 def test_explain_and_rewrite_look_at_no_node():
-    assert judge(captured(JIT), ProcDriverView("/nonexistent")).refusal is None
+    assert judge(asking(captured(JIT), "void"), ProcDriverView("/nonexistent")).refusal is None
 
 
 def test_at_create_time_each_node_has_to_be_there_with_its_numbers():
-    decision = judge(captured(JIT), CreateView("/nonexistent"))
+    decision = judge(asking(captured(JIT), "void"), CreateView("/nonexistent"))
     assert decision.refusal.rule == "devices.exist"
     assert decision.refusal.host_prep_may_help
     assert "/dev/nvidia" in decision.refusal.message
@@ -411,7 +412,12 @@ def test_where_the_instances_gpu_is_taken_away_its_nodes_go_with_it(mig_host):
     every = capabilities(1, 2, 66, 67, 68)
     assert judge(asking(listing(CSV_ALL, *every), "0", "void"), mig_host).gpus == [0]
     assert judge(asking(listing(CSV_ALL, *every), "1", "void"), mig_host).refusal.rule == "devices.mig"
-    assert judge(asking(listing(CSV_ALL, *every), "all", "void"), mig_host).refusal.rule == "devices.mig"
+    assert (
+        judge(
+            asking(listing(CSV_ALL, *every), "all", "void"), mig_host, toolkit_version="1.20.0"
+        ).refusal.rule
+        == "devices.mig"
+    )
 
 
 def test_an_instances_node_as_a_volume_is_refused():
@@ -464,19 +470,20 @@ def view(tmp_path, version):
 
 @pytest.mark.parametrize("nodes", [[*TEGRA, *NVGPU], *([one, TEGRA[1]] for one in NVGPU)])
 def test_an_integrated_gpu_is_refused_as_one(nodes):
-    refusal = judge(tegra(*nodes, *DISPLAY)).refusal
+    refusal = judge(tegra(*nodes, *DISPLAY), NO_DRIVER, toolkit_version="1.20.0").refusal
     assert (refusal.rule, "integrated GPU" in refusal.message) == ("devices.igpu", True)
 
 
 @pytest.mark.parametrize("version", ["34.1.1", "35.3.1", "540.4.0"])
 def test_an_integrated_gpu_is_told_by_the_drivers_version_where_its_nodes_are_not_listed(version, tmp_path):
-    assert judge(tegra(*TEGRA, *DISPLAY), view(tmp_path, version)).refusal.rule == "devices.igpu"
+    decision = judge(tegra(*TEGRA, *DISPLAY), view(tmp_path, version), toolkit_version="1.20.0")
+    assert decision.refusal.rule == "devices.igpu"
 
 
 @pytest.mark.parametrize("more", [LATER, [BASE[1]], [*NVGPU, BASE[1]], [*NVGPU, *LATER], []])
 def test_thors_gpu_is_served_without_the_nodes_that_are_dead(more, tmp_path):
     for host in (ProcDriverView("/nonexistent"), view(tmp_path, "580.00")):
-        decision = judge(tegra(*TEGRA, *DISPLAY, *more), host)
+        decision = judge(tegra(*TEGRA, *DISPLAY, *more), host, toolkit_version="1.20.0")
         assert decision.refusal is None
         assert 0 in decision.gpus
         assert all(path.startswith("/dev/nvidia") for path in decision.devices)

@@ -6,7 +6,7 @@ from nvproxy_wrapper.judge.nvidia_hooks import NvidiaHook, find, gpus_with_memor
 from nvproxy_wrapper.judge.rewrite import decide
 from nvproxy_wrapper.judge.settings import DEFAULTS
 from tests.driver_tree import captured_uuid
-from tests.unit.wrapper.specs import CDI, CSV, JIT, LEGACY, asking, captured, hook, judge
+from tests.unit.wrapper.specs import CDI, CSV, JIT, LEGACY, NO_DRIVER, asking, captured, hook, judge
 
 CTK, CDI_HOOK = "/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"
 LINK = ("--link", "libcuda.so.1::/usr/lib/x86_64-linux-gnu/libcuda.so")
@@ -147,7 +147,7 @@ def test_a_stage_that_is_emptied_is_left_out():
     spec = captured("1.14.6_csv_visible-all")
     made = judge(spec, hooks_run=False).spec
     assert list(made["hooks"]) == ["prestart"]
-    assert judge(captured(CSV), hooks_run=False).refusal.rule == "devices.scope"
+    assert judge(captured(CSV), NO_DRIVER, hooks_run=False).refusal.rule == "devices.scope"
 
 
 LIMIT, REQUEST = "NVIDIA_GPU_MEMORY_LIMIT=1024", "NVIDIA_GPU_MEMORY_REQUEST=512"

@@ -3,7 +3,7 @@
 import pytest
 
 from nvproxy_wrapper.host.views import ProcDriverView
-from tests.unit.wrapper.specs import LEGACY, asked_by_mounts, asking, captured, hook, judge, node
+from tests.unit.wrapper.specs import LEGACY, NO_DRIVER, asked_by_mounts, asking, captured, hook, judge, node
 
 CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
 
@@ -74,7 +74,7 @@ def test_a_host_without_nvidia_container_cli_refuses_at_create_time_and_plain_co
     host = WithoutCli("/nonexistent")
     assert judge(captured(LEGACY), host).refusal.rule == "legacy.cli"
     assert judge(captured("1.20.0_legacy_no-gpu"), host).refusal is None
-    assert judge(captured("1.20.0_jit-cdi_visible-0"), host).refusal is None
+    assert judge(asking(captured("1.20.0_jit-cdi_visible-0"), "void"), host).refusal is None
 
 
 def test_the_trigger_stays_and_other_hooks_are_judged_as_everywhere():
@@ -138,7 +138,7 @@ def test_what_can_be_opened_is_told_though_no_node_is_listed(value, opens, shuff
 
 @pytest.mark.parametrize(("value", "opens"), [("0", None), ("all", None), ("none", [])])
 def test_where_the_driver_cannot_be_read_nothing_is_claimed(value, opens):
-    assert judge(asking(captured(LEGACY), value)).gpus == opens
+    assert judge(asking(captured(LEGACY), value), NO_DRIVER).gpus == opens
 
 
 def test_volume_mounts_alone_do_not_ask():
@@ -208,10 +208,37 @@ def test_nodes_and_a_request_that_differ_are_refused(minors, value, host):
 
 
 def test_which_gpus_are_listed_cannot_be_told_without_the_driver():
-    assert judge(beside([1], "all")).refusal.host_prep_may_help
+    assert judge(beside([1], "all"), NO_DRIVER).refusal.host_prep_may_help
 
 
 @pytest.mark.parametrize("values", [(), ("void",), ("",)])
 def test_nodes_beside_a_hook_that_nothing_is_asked_of_are_served_as_they_are(values, host):
     decision = judge(beside([1], *values), host)
     assert (decision.refusal, decision.gpus) == (None, [1])
+
+
+@pytest.mark.parametrize(
+    ("values", "entry", "resources", "left"),
+    [
+        (("all",), "DOCKER_RESOURCE_GPU=2", [], "2"),
+        (("1",), "OURS=2", ["OURS"], "2"),
+        ((), "OURS=2", ["OURS"], "2"),
+        (("void",), "OURS=2", ["OURS"], "2"),
+    ],
+)
+def test_what_swarm_asks_for_stands_in_the_variable_which_alone_runsc_reads(
+    values, entry, resources, left, host
+):
+    spec = asking(captured(LEGACY), *values)
+    spec["process"]["env"].append(entry)
+    decision = judge(spec, host, swarm_resources=resources)
+    env = decision.spec["process"]["env"]
+    assert [one for one in env if "VISIBLE" in one] == [f"NVIDIA_VISIBLE_DEVICES={left}"]
+    assert (decision.gpus, decision.gpu_requested) == ([2], True)
+
+
+def test_two_names_of_one_gpu_in_two_places_are_no_conflict(host):
+    uuid = "GPU-4d4f434b-0000-0000-0000-000000000001"
+    assert judge(asked_by_mounts(asking(captured(LEGACY), "1"), uuid), host).gpus == [1]
+    assert judge(asked_by_mounts(asking(captured(LEGACY), "2"), uuid), host).refusal.rule == "legacy.env"
+    assert judge(asked_by_mounts(asking(captured(LEGACY), "1"), uuid), NO_DRIVER).refusal.rule == "legacy.env"

@@ -67,7 +67,7 @@ def test_at_create_time_a_socket_or_fifo_of_nvidias_is_known_by_what_it_is(tmp_p
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(folder / "socket"))
         (folder / "file").touch()
-        spec = captured(JIT)
+        spec = asking(captured(JIT), "void")
         spec["mounts"] += [bind(str(folder / name)) for name in ("fifo", "socket", "file", "gone")]
         host = CreateView("/nonexistent")
         host.node_problem = lambda *_: None
@@ -156,7 +156,7 @@ def test_an_annotation_that_goes_is_told_with_its_value_as_it_was_written():
     ],
 )
 def test_an_annotation_is_the_users_by_how_its_name_begins(key, goes, goes_in_docker):
-    spec = captured(JIT)
+    spec = asking(captured(JIT), "void")
     spec["annotations"] = {key: "x"}
     for is_dockers, is_gone in ((False, goes), (True, goes_in_docker)):
         made = decide(spec, DEFAULTS, NO_DRIVER, engine_has_no_pods=is_dockers).spec

@@ -5,7 +5,8 @@ import pytest
 from nvproxy_wrapper.host.views import ProcDriverView
 from nvproxy_wrapper.judge import gpus
 from tests.driver_tree import TreeGpu, captured_uuid, write_driver_tree
-from tests.unit.wrapper.specs import CSV, CSV_ALL, JIT, asked_by_mounts, asking, captured, hook, judge
+from tests.unit.wrapper.specs import CSV, CSV_ALL, JIT, NO_DRIVER, asked_by_mounts, asking, captured, hook
+from tests.unit.wrapper.specs import judge as judged
 
 DISTINCT = (
     TreeGpu("0000:01:00.0", 2, "GPU-aaaa1111-0000-0000-0000-000000000000"),
@@ -23,6 +24,11 @@ def csv(*values):
     return asking(captured(CSV_ALL), *values, "void")
 
 
+def judge(spec, host, **given):
+    """As on a host of the captured specs' own toolkit, unless something else is given."""
+    return judged(spec, host, **{"toolkit_version": "1.20.0", **given})
+
+
 @pytest.mark.parametrize(
     ("value", "gpus"),
     [
@@ -35,6 +41,19 @@ def csv(*values):
         (captured_uuid(3), [3]),
         (captured_uuid(3).lower(), [3]),
         (f"{captured_uuid(0)},2", [0, 2]),
+        (f"0,{captured_uuid(0)}", [0]),
+        ("nvidia.com/gpu=1", [1]),
+        (f"nvidia.com/gpu={captured_uuid(2)}", [2]),
+        ("runtime.nvidia.com/gpu=3", [3]),
+        ("nvidia.com/gpu=0,runtime.nvidia.com/gpu=0,0", [0]),
+        ("k8s.device-plugin.nvidia.com/gpu=1", [1]),
+        ("nvidia.com/gpu=gpu2", [2]),
+        ("nvidia.com/gpu=1,nvidia.com/gds=all", [1]),
+        ("nvidia.com/gpu=all", [0, 1, 2, 3]),
+        ("management.nvidia.com/gpu=all", [0, 1, 2, 3]),
+        ("1,nvidia.com/gpu=all", [0, 1, 2, 3]),
+        ("0,all", [0, 1, 2, 3]),
+        ("none,0", []),
         ("all", [0, 1, 2, 3]),
         ("none", []),
     ],
@@ -97,8 +116,6 @@ def test_a_shortened_uuid_counts_while_it_is_the_only_one(value, gpus, distinct_
             "\u0661",
             "9" * 5000,
             "ALL",
-            "all,0",
-            "none,0",
             "void,0",
             ",",
             "0;1",
@@ -110,7 +127,10 @@ def test_a_shortened_uuid_counts_while_it_is_the_only_one(value, gpus, distinct_
             "0:0",
             "1:2",
             "mig-x",
-            "nvidia.com/gpu=0",
+            "nvidia.com/gpu=9",
+            "nvidia.com/disk=0",
+            "acme.com/gpu=0",
+            "acme.com/gpu=all",
             "/dev/nvidia0",
         ),
         *("4", "0,7"),
@@ -137,7 +157,7 @@ def test_a_refusal_names_the_id_and_what_the_host_has(host):
 
 
 def test_an_id_without_a_driver_directory_is_refused_and_host_preparation_may_help():
-    refusal = judge(csv("0")).refusal
+    refusal = judge(csv("0"), NO_DRIVER).refusal
     assert refusal.rule == "devices.scope"
     assert refusal.host_prep_may_help
     assert "/nonexistent/gpus" in refusal.message
@@ -167,6 +187,24 @@ def test_csv_under_1_20_that_was_narrowed_oddly_is_put_right(host):
 def test_a_csv_spec_that_says_nothing_of_what_was_asked_is_refused(host):
     for values in ((), ("void",), ("", "void"), ("void", "void")):
         assert judge(asking(captured(CSV_ALL), *values), host).refusal.rule == "devices.scope"
+
+
+@pytest.mark.parametrize("version", ["1.20.1", "1.20.1-1", "1.20.2", "1.21.0~rc.1-1", "2.0", "unread"])
+@pytest.mark.parametrize("value", ["all", "0", "none"])
+def test_a_value_beside_a_void_that_may_stand_for_another_is_not_believed(value, version, host):
+    """`docker run --gpus device=1` with an image that says all, from toolkit 1.20.1 on: [all, void]."""
+    refusal = judge(csv(value), host, toolkit_version=version).refusal
+    assert refusal.rule == "devices.scope"
+    assert f"'{value}', then void" in refusal.message
+    assert "by Docker" in refusal.remedy
+
+
+def test_where_the_version_is_not_known_the_images_all_is_not_believed(host):
+    assert judge(csv("all"), host, toolkit_version="").refusal.rule == "devices.scope"
+    assert judge(csv("1"), host, toolkit_version="").gpus == [1]
+    older = asking(captured(CSV), "all", "void")
+    assert judge(older, host, toolkit_version="").gpus == [0, 1, 2, 3]
+    assert judge(asked_by_mounts(csv("all"), "2"), host, toolkit_version="").gpus == [2]
 
 
 def test_one_void_is_left_of_several_values(host):
@@ -308,30 +346,58 @@ def test_an_empty_value_beside_another_does_not_leave_the_word_to_the_mounts(val
     assert judge(asked_by_mounts(csv(*values), "1"), host).gpus == [1]
 
 
-def test_only_csv_is_narrowed(host):
-    spec = asking(captured(JIT), "0", "void")
-    assert judge(spec, host).gpus == [1]
+@pytest.mark.parametrize("value", ["0", "3", "0,1", "none", captured_uuid(2)])
+@pytest.mark.parametrize("name", [JIT, "1.20.0_cdi_visible-1", "1.17.8_cdi_visible-1"])
+def test_a_list_that_another_wrote_is_refused_whichever_way_it_differs(name, value, host):
+    """The engine gave GPU 1; the variable, an image's or one that the toolkit has read, says another set."""
+    refusal = judge(asking(captured(name), value, "void"), host).refusal
+    assert refusal.rule == "devices.scope"
+    assert value in refusal.message
+    assert "lists /dev/nvidia1" in refusal.message
+    assert "-e NVIDIA_VISIBLE_DEVICES=void" in refusal.remedy
 
 
 @pytest.mark.parametrize(
-    ("name", "spec_class"), [("1.20.0_cdi_visible-all", "mixed"), ("1.14.6_cdi_visible-all", "csv")]
+    "values",
+    [(), ("void",), ("all", "void"), ("1", "void"), ("GPU-4d4f434b-0000-0000-0000-000000000001", "void")],
 )
-def test_a_list_of_more_gpus_than_were_asked_for_is_not_taken_for_exact(name, spec_class, host):
-    for values, given in (
-        (("1",), [1]),
-        (("0", "2,1", "all"), None),
-        (("x",), None),
-        (("none",), []),
-        (("1", ""), None),
-    ):
-        decision = judge(asking(captured(name), *values, "void"), host, toolkit_mode="cdi")
-        assert decision.spec_class == spec_class
-        assert decision.gpus == (given or [])
-        assert (given is None) == (decision.refusal is not None)
+@pytest.mark.parametrize("name", [JIT, "1.20.0_cdi_visible-1"])
+def test_the_engines_list_stays_where_nothing_else_is_asked_for(name, values, host):
+    assert judge(asking(captured(name), *values), host).gpus == [1]
+
+
+def test_the_one_gpu_of_a_host_does_not_start_for_another_index(tmp_path):
+    host = ProcDriverView(str(write_driver_tree(tmp_path / "proc", DISTINCT[1:2])))
+    spec = captured("1.20.0_jit-cdi_visible-0")
+    assert judge(asking(spec, "0", "void"), host).gpus == [0]
+    assert judge(asking(spec, "3", "void"), host).refusal.rule == "devices.scope"
+
+
+def test_two_names_of_one_gpu_are_one_gpu_and_not_room_for_another(host):
+    spec = asking(captured(JIT), f"1,{captured_uuid(1)}", "void")
+    assert judge(spec, host).gpus == [1]
+    spec["linux"]["devices"].append({"path": "/dev/nvidia3", "type": "c", "major": 195, "minor": 3})
+    assert judge(spec, host).refusal.rule == "devices.scope"
+
+
+@pytest.mark.parametrize("name", [JIT, "1.20.0_cdi_visible-1"])
+def test_nothing_is_exact_where_the_driver_cannot_be_read(name):
+    refusal = judge(captured(name), NO_DRIVER).refusal
+    assert (refusal.rule, refusal.host_prep_may_help) == ("devices.scope", True)
 
 
 @pytest.mark.parametrize(
-    "values", [(), ("void",), ("all", "void"), ("nvidia.com/gpu=all", "void"), ("all,1", "void")]
+    "name", ["1.20.0_cdi_visible-all", "1.20.0_jit-cdi_visible-all", "1.14.6_cdi_visible-all"]
+)
+@pytest.mark.parametrize("value", ["1", "0,1,2,3,4,5,6", "none", "x"])
+def test_a_list_of_more_gpus_than_were_asked_for_is_nobodys(name, value, host):
+    assert (
+        judge(asking(captured(name), value, "void"), host, toolkit_mode="cdi").refusal.rule == "devices.scope"
+    )
+
+
+@pytest.mark.parametrize(
+    "values", [("void",), ("all", "void"), ("nvidia.com/gpu=all", "void"), ("all,1", "void")]
 )
 def test_a_list_of_any_length_is_exact_where_no_number_was_asked_for(values, host):
     for name in ("1.20.0_cdi_visible-all", "1.20.0_jit-cdi_visible-all"):
@@ -404,3 +470,172 @@ def test_of_several_values_the_one_that_asks_for_less_counts(values, gpus, host)
 @pytest.mark.parametrize("values", [("0", "1"), ("all", "0", "1"), ("all", "")])
 def test_values_that_ask_for_different_gpus_are_refused(values, host):
     assert judge(csv(*values), host).refusal.rule == "devices.scope"
+
+
+def with_env(spec, *entries):
+    spec["process"]["env"] += entries
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("values", "entries", "given"),
+    [
+        (("all",), [f"DOCKER_RESOURCE_GPU={captured_uuid(1)}"], [1]),
+        (("all",), ["DOCKER_RESOURCE_NVIDIA-GPU=0,2"], [0, 2]),
+        (("all",), [f"DOCKER_RESOURCE_A100={captured_uuid(3)}"], [3]),
+        (("1",), [f"DOCKER_RESOURCE_GPU={captured_uuid(1)}"], [1]),
+        (("1",), ["DOCKER_RESOURCE_GPU=all"], [1]),
+        (("1",), ["DOCKER_RESOURCE_SSD=2"], [1]),
+        (("1",), ["DOCKER_RESOURCE_GPU=2"], None),
+        (("1",), ["DOCKER_RESOURCE_GPU=MIG-1"], None),
+    ],
+)
+def test_swarms_own_variables_ask_for_less_than_all(values, entries, given, host):
+    decision = judge(with_env(csv(*values), *entries), host)
+    assert decision.gpus == (given or [])
+    assert (given is None) == (decision.refusal is not None)
+    if given is None:
+        assert "DOCKER_RESOURCE_GPU" in decision.refusal.message or "MIG" in decision.refusal.message
+
+
+@pytest.mark.parametrize(
+    ("entries", "given"),
+    [
+        (["OURS=2"], [2]),
+        (["OURS=2", "OTHER=3,0"], [0, 2, 3]),
+        (["OURS=all"], [1]),
+        (["OTHERS=2"], [1]),
+        (["OURS=2", "OURS=0"], [0]),
+    ],
+)
+def test_a_name_of_swarm_resource_asks_in_the_variables_place(entries, given, host):
+    spec = with_env(csv("1"), *entries)
+    assert judge(spec, host, swarm_resources=["OURS", "OTHER"]).gpus == given
+
+
+@pytest.mark.parametrize(
+    ("destination", "given"),
+    [
+        ("cdi/nvidia.com/gpu/2", [2]),
+        ("cdi/nvidia.com/gpu=2", [2]),
+        ("cdi/runtime.nvidia.com/gpu/0", [0]),
+        ("cdi/nvidia.com/gpu", [0, 1, 2, 3]),
+        ("imex/2", [0, 1, 2, 3]),
+        ("//2/", [2]),
+        ("../nvidia-container-devices/3", [3]),
+    ],
+)
+def test_mounts_ask_in_each_form_of_the_toolkits(destination, given, host):
+    assert judge(asked_by_mounts(csv("all"), destination), host).gpus == given
+
+
+@pytest.mark.parametrize(
+    ("annotation", "values", "given"),
+    [
+        ("nvidia.com/gpu=1", ("all",), [1]),
+        (f"nvidia.com/gpu=1,nvidia.com/gpu={captured_uuid(1)}", ("1",), [1]),
+        ("nvidia.com/gpu=all", ("2",), [2]),
+        ("acme.com/net=eth0", ("2",), [2]),
+        ("nvidia.com/gpu=1", ("2",), None),
+    ],
+)
+def test_annotations_of_cdi_ask_as_well(annotation, values, given, host):
+    spec = csv(*values)
+    spec["annotations"] = {"cdi.k8s.io/plugin_x": annotation}
+    decision = judge(spec, host)
+    assert decision.gpus == (given or [])
+    assert (given is None) == (decision.refusal is not None)
+
+
+def test_two_places_that_name_one_gpu_by_two_names_agree(host):
+    assert judge(asked_by_mounts(csv("1"), captured_uuid(1)), host).gpus == [1]
+    assert judge(csv("1", captured_uuid(1)), host).gpus == [1]
+
+
+PRIVILEGED = [{"allow": True, "access": "rwm"}]
+
+
+def privileged(name, *values):
+    spec = asking(captured(name), *values)
+    spec["linux"]["resources"]["devices"] = PRIVILEGED + [
+        rule for rule in spec["linux"]["resources"]["devices"] if rule.get("major") == 195 and rule["allow"]
+    ]
+    have = {device["path"] for device in spec["linux"].setdefault("devices", [])}
+    nodes = [("ctl", 255), *((str(minor), minor) for minor in range(8))]
+    spec["linux"]["devices"] += [
+        {"path": f"/dev/nvidia{tail}", "type": "c", "major": 195, "minor": minor, "fileMode": 438}
+        for tail, minor in nodes
+        if f"/dev/nvidia{tail}" not in have
+    ]
+    spec["linux"]["devices"].append({"path": "/dev/nvidia-uvm", "type": "c", "major": 511, "minor": 0})
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "given"),
+    [
+        ("1.20.0_csv_no-gpu", ("void",), []),
+        ("1.20.0_csv_no-gpu", (), []),
+        ("1.20.0_csv_no-gpu", ("2",), [2]),
+        ("1.20.0_csv_no-gpu", ("nvidia.com/gpu=2",), [2]),
+        ("1.20.0_csv_no-gpu", ("all",), list(range(8))),
+        (JIT, ("1", "void"), [1]),
+        (JIT, ("void",), [1]),
+        (JIT, ("all", "void"), [1]),
+        (JIT, ("2", "void"), None),
+        ("1.17.8_csv_visible-1", ("2", "void"), [2]),
+    ],
+)
+def test_the_nodes_of_privileged_are_nobodys_request(name, values, given, host):
+    spec = privileged(name, *values)
+    decision = judge(spec, host)
+    assert decision.gpus == (given or [])
+    assert (given is None) == (decision.refusal is not None)
+    if given is not None:
+        again = judge(decision.spec, host)
+        assert (again.changed, again.gpus) == (False, given)
+
+
+def listing(name, *minors):
+    spec = captured(name)
+    others = [one for one in spec["linux"]["devices"] if not one["path"][11:].isdigit()]
+    gpus = [{"path": f"/dev/nvidia{n}", "type": "c", "major": 195, "minor": n} for n in minors]
+    spec["linux"]["devices"] = [*others, *gpus]
+    return spec
+
+
+@pytest.mark.parametrize("name", [CSV, JIT])
+def test_an_index_of_a_guest_that_is_another_on_its_host_is_said_with_the_uuid(name, host):
+    """canonical/lxd#11442: the guest has one of the host's GPUs, and the driver lists them all."""
+    refusal = judge(asking(listing(name, 3), "0", "void"), host).refusal
+    assert refusal.rule == "devices.scope"
+    for what in ("asks for 0", "/dev/nvidia3", "guest", captured_uuid(3)):
+        assert what in refusal.message
+    assert judge(asking(listing(name, 3), captured_uuid(3), "void"), host).gpus == [3]
+    for value in (captured_uuid(0), "0,1"):
+        assert "guest" not in judge(asking(listing(name, 3), value, "void"), host).refusal.message
+
+
+def test_a_node_that_csv_left_out_may_be_one_that_host_preparation_makes(host):
+    refusal = judge(asking(listing(CSV, 0, 2), "1", "void"), host).refusal
+    assert (refusal.rule, refusal.host_prep_may_help) == ("devices.scope", True)
+    assert "/dev/nvidia1" in refusal.message
+    assert "nvidia-modprobe" in refusal.remedy
+
+
+@pytest.mark.parametrize("uuid", ["GPU-????????-????-????-????-????????????", ""])
+def test_a_uuid_that_the_driver_does_not_know_yet_is_said_to_be_so(uuid, tmp_path):
+    tree = (TreeGpu("0000:01:00.0", 0, captured_uuid(0)), TreeGpu("0000:02:00.0", 1, uuid))
+    host = ProcDriverView(str(write_driver_tree(tmp_path / "proc", tree)))
+    refusal = judge(csv(captured_uuid(1)), host).refusal
+    assert "does not know the UUID of GPU 1 yet" in refusal.message
+    assert "by that index" in refusal.remedy
+    assert "nvidia-persistenced" in refusal.remedy
+    assert judge(csv("1"), host).gpus == [1]
+    assert judge(csv(captured_uuid(0)), host).gpus == [0]
+    # It may begin in the same way.
+    assert judge(csv("GPU-4d4f434b"), host).refusal.rule == "devices.scope"
+
+
+def test_a_value_in_quotes_is_shown_with_them(host):
+    assert "'\"1\"'" in judge(csv('"1"'), host).refusal.message

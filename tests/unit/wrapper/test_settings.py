@@ -25,6 +25,7 @@ GOOD = {
     "runsc_capabilities": ["compute", "new-1"],
     "toolkit_mode": "csv",
     "toolkit_version": "1.20.0",
+    "swarm_resources": ["DOCKER_RESOURCE_GPU"],
     "trusted_hooks": ["/usr/local/nvidia/toolkit/nvidia-ctk"],
     "trusted_ldconfig": ["/opt/sbin/ldconfig"],
     "allowed_capabilities": ["compute", "utility", "video"],
@@ -44,6 +45,7 @@ DEFAULT = {
     ],
     "toolkit_mode": "auto",
     "toolkit_version": "",
+    "swarm_resources": [],
     "trusted_hooks": ["/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"],
     "runsc_capabilities": [
         *("compute", "utility", "graphics", "video", "ngx", "fabric-imex-mgmt", "profiling", "rdma")
@@ -72,6 +74,7 @@ BAD = {
     "runsc_capabilities": ["compute", ["all"], [None], {}],
     "toolkit_mode": ["CSV", "", None, 1, ["csv"]],
     "toolkit_version": [1.2, None, []],
+    "swarm_resources": ["DOCKER_RESOURCE_GPU", [""], ["A=B"], [1], ["a\0"], None],
     "trusted_hooks": ["/usr/bin/nvidia-ctk", ["nvidia-ctk"], ["/usr/bin/../nvidia-ctk"], [1]],
     "trusted_ldconfig": ["/sbin/ldconfig", ["ldconfig"], ["@/sbin/ldconfig"], [1]],
     "allowed_capabilities": ["compute", ["all"], [""], ["COMPUTE"], ["a,b"], ["x\u00e9"], [1], [["x"]]],

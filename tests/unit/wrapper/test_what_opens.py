@@ -7,7 +7,18 @@ from nvproxy_wrapper.host.views import CreateView
 from nvproxy_wrapper.judge.rewrite import decide
 from nvproxy_wrapper.judge.settings import DEFAULTS
 from tests.fuzz.runsc_model import opened
-from tests.unit.wrapper.specs import CDI, CSV, JIT, LEGACY, NO_DRIVER, PLAIN, captured, judge, rules_of
+from tests.unit.wrapper.specs import (
+    CDI,
+    CSV,
+    JIT,
+    LEGACY,
+    NO_DRIVER,
+    PLAIN,
+    asking,
+    captured,
+    judge,
+    rules_of,
+)
 
 LISTED = [JIT, CDI, CSV, "1.20.0_csv_visible-none", "1.20.0_jit-cdi_visible-none"]
 GPU_CONTAINERS = [*LISTED, LEGACY]
@@ -193,5 +204,6 @@ def test_a_host_whose_mounts_cannot_be_read_is_judged_by_the_path(mounts, monkey
 def test_a_recursive_bind_of_such_a_directory_is_refused(mounts, options, is_refused):
     view = CreateView("/nonexistent")
     view.node_problem = lambda *_: None
-    decision = judge(with_mount(JIT, volume(str(mounts / "link"), "/run/nvidia/driver", *options)), view)
+    spec = asking(with_mount(JIT, volume(str(mounts / "link"), "/run/nvidia/driver", *options)), "void")
+    decision = judge(spec, view)
     assert bool(decision.refusal) is is_refused
