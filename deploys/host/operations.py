@@ -370,6 +370,7 @@ def _removal(plan: RemovalPlan) -> RemoteProgram:
         "directories": plan.directories,
         "parents": plan.parents,
         "before": plan.before,
+        "rewritten": [{"path": file.path, "text": file.text, "mode": file.mode} for file in plan.rewritten],
         "backup": paths.BACKUP_DIR,
     }
     return RemoteProgram("removal", task, seconds=900)

@@ -67,13 +67,15 @@ class Before(_Record):
 
     Written before the first change and never again: a run that failed half way must not pass for what was
     there. `daemon_json` is the file's text, null where there was none; it may hold secrets, and so may this.
-    `docker_loaded` are the runtimes, name to path, that dockerd had, be it from its command line alone.
+    `toolkit_config` is the text of the toolkit's `config.toml`, which its packages rewrite before a run comes
+    to it. `docker_loaded` are the runtimes, name to path, that dockerd had, also those of its command line.
     """
 
     files: tuple[str, ...]
     packages: dict[str, str]
     daemon_json: str | None
     daemon_json_encoding: str = "utf-8"
+    toolkit_config: str | None = None
     docker_loaded: dict[str, str] = {}
 
     @classmethod
@@ -85,6 +87,9 @@ class Before(_Record):
             packages=dict(snapshot.packages),
             daemon_json=None if there is None else there.text,
             daemon_json_encoding="utf-8" if there is None else there.encoding,
+            toolkit_config=snapshot.files[paths.TOOLKIT_CONFIG].text
+            if paths.TOOLKIT_CONFIG in snapshot.files
+            else None,
             docker_loaded=dict(snapshot.engine.runtimes),
         )
 

@@ -12,7 +12,14 @@ from deploys.model.apt_sources import SourceFile, debian_name, disabled, is_disa
 from deploys.model.changes import FileChange
 from deploys.model.plan import Step
 from deploys.model.rendering import render
-from deploys.model.toolkit_config import config_toml
+from deploys.model.toolkit_config import (
+    ToolkitConfigError,
+    config_toml,
+    differences,
+    merged,
+    runtimes_of,
+)
+from deploys.model.versions import ToolkitVersion
 from deploys.model.wrapper_files import admin_command, entry, launcher, wrapper_settings
 
 if TYPE_CHECKING:
@@ -28,7 +35,8 @@ if TYPE_CHECKING:
 class DesiredFile:
     """A file as it should be on a host, and the step that writes it.
 
-    `theirs`: it was there before, whenever it came, and comes back to the letter with a removal.
+    `theirs`: it was there before, whenever it came, and comes back to the letter with a removal. `why`: what
+    is said where another content is there.
     """
 
     step: Step
@@ -37,6 +45,7 @@ class DesiredFile:
     mode: int = 0o644
     encoding: str = "utf-8"
     theirs: bool = False
+    why: str = "its content differs"
 
     @property
     def sha256(self) -> str:
@@ -81,13 +90,30 @@ def desired_files(
         DesiredFile(Step.WRAPPER, paths.WRAPPER_LOGROTATE, logrotate),
         DesiredFile(Step.DEVICE_SPECS, paths.DEVICES_CSV, device_specs.devices_csv(snapshot)),
         DesiredFile(Step.DEVICE_SPECS, paths.DRIVERS_CSV, device_specs.drivers_csv(snapshot)),
-        DesiredFile(Step.RUNTIME_CONFIG, paths.TOOLKIT_CONFIG, config_toml(settings.toolkit_mode)),
+        toolkit_config_file(settings, snapshot),
         daemon_json_file(settings, snapshot),
         *disabled_sources(settings, snapshot),
     ]
     if probe is not None:
         files.append(wrapper_settings_file(settings, probe))
     return tuple(files)
+
+
+def toolkit_config_file(settings: Settings, snapshot: HostSnapshot) -> DesiredFile:
+    """The toolkit's configuration: our keys in the file that is there, or ours where there is none.
+
+    Raises:
+        ToolkitConfigError: our keys cannot be put into the file.
+    """
+    there, mode = snapshot.files.get(paths.TOOLKIT_CONFIG), settings.toolkit_mode
+    broken = there is None or runtimes_of(there.text or "=") is None
+    if there is None or (broken and paths.TOOLKIT_CONFIG in Applied.read(snapshot).files):
+        return DesiredFile(Step.RUNTIME_CONFIG, paths.TOOLKIT_CONFIG, config_toml(mode))
+    if there.text is None or there.encoding != "utf-8":
+        raise ToolkitConfigError("it is not UTF-8 text")
+    text = merged(there.text, mode, ToolkitVersion.parse(settings.toolkit_version))
+    changes = ", ".join(differences(there.text, mode)) or "our keys are not in it"
+    return DesiredFile(Step.RUNTIME_CONFIG, paths.TOOLKIT_CONFIG, text, why=changes)
 
 
 def left_sources(settings: Settings, snapshot: HostSnapshot) -> tuple[SourceFile, ...]:
@@ -108,13 +134,21 @@ def package_directory(settings: Settings, snapshot: HostSnapshot) -> str:
 
 def disabled_sources(settings: Settings, snapshot: HostSnapshot) -> tuple[DesiredFile, ...]:
     """Source files of others that are to be, or are, switched off: every line a comment."""
-    left = {file.path for file in left_sources(settings, snapshot)} - {paths.APT_SOURCE}
+    repository = package_directory(settings, snapshot)
+    left = {file.path: file for file in left_sources(settings, snapshot) if file.path != paths.APT_SOURCE}
     off = {path for path in snapshot.files if is_source(path) and is_disabled(snapshot.text_of(path))}
     return tuple(
         DesiredFile(
-            Step.TOOLKIT, path, disabled(snapshot.text_of(path)), snapshot.files[path].mode, theirs=True
+            Step.TOOLKIT,
+            path,
+            disabled(snapshot.text_of(path)),
+            snapshot.files[path].mode,
+            theirs=True,
+            why=f"is disabled, as its {left[path].why(repository, paths.APT_KEYRING)}"
+            if path in left
+            else "",
         )
-        for path in sorted(left | off)
+        for path in sorted(off | left.keys())
     )
 
 
@@ -160,7 +194,7 @@ def file_change(snapshot: HostSnapshot, file: DesiredFile) -> FileChange | None:
     # daemon.json keeps the owner that it has.
     owner = (there.owner, there.group) if file.path == paths.DAEMON_JSON else (0, 0)
     if there.sha256 != file.sha256:
-        why = "its content differs"
+        why = file.why
     elif (there.mode, there.owner, there.group, there.is_link) != (file.mode, *owner, False):
         why = f"it is not root's with mode {file.mode:o}"
     else:

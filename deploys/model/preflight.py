@@ -15,9 +15,10 @@ from deploys.model.managed_files import (
     left_sources,
     package_directory,
     runtimes_besides,
+    toolkit_config_file,
 )
 from deploys.model.plan import Refusal
-from deploys.model.toolkit_config import rules_of_its_own, runtimes_of
+from deploys.model.toolkit_config import ToolkitConfigError, runtimes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +49,7 @@ def refusals(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
         _docker(snapshot),
         _daemon_json(snapshot),
         _default_runtime(settings, snapshot),
-        _toolkit_config(snapshot),
+        _toolkit_config(settings, snapshot),
         *_apt_sources(settings, snapshot),
         _before(snapshot),
         _containers(snapshot),
@@ -162,23 +163,15 @@ def _default_runtime(settings: Settings, snapshot: HostSnapshot) -> Refusal | No
     )
 
 
-def _toolkit_config(snapshot: HostSnapshot) -> Refusal | None:
-    text = snapshot.text_of(paths.TOOLKIT_CONFIG)
-    if runtimes_of(text) is None:
-        if paths.TOOLKIT_CONFIG in Applied.read(snapshot).files:
-            return None  # It was ours, and is put right.
+def _toolkit_config(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
+    try:
+        toolkit_config_file(settings, snapshot)
+    except ToolkitConfigError as error:
         return Refusal(
-            f"{paths.TOOLKIT_CONFIG} cannot be understood, and what it says would be lost",
+            f"{paths.TOOLKIT_CONFIG} cannot be kept as it is: {error}",
             "Repair it, or remove it for NVIDIA's defaults, and run again.",
         )
-    rules = rules_of_its_own(text)
-    if not rules:
-        return None
-    return Refusal(
-        f"{paths.TOOLKIT_CONFIG} says who may ask for GPUs on this host ({', '.join(rules)}), and that would "
-        "be lost: the one that is put there says what NVIDIA's defaults say",
-        "Take the line out if the default will do; otherwise leave this host out of the inventory.",
-    )
+    return None
 
 
 def _apt_sources(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:

@@ -10,7 +10,8 @@ from deploys.model.applied import Applied
 from deploys.model.changes import EngineChange, FileChange, FileRemoval
 from deploys.model.managed_files import disabled_sources
 from deploys.model.plan import Refusal
-from deploys.model.versions import TOOLKIT_PACKAGES
+from deploys.model.toolkit_config import ToolkitConfigError, runtimes_of, unmerged
+from deploys.model.versions import TOOLKIT_PACKAGES, ToolkitVersion
 
 if TYPE_CHECKING:
     from deploys.model.applied import Before
@@ -35,6 +36,7 @@ class RemovalPlan:
         directories: they go with all that is in them, in this order.
         parents: they go where nothing else is in them.
         before: the files that were there before the first run.
+        rewritten: files of before with what others have written into them since; they come last.
     """
 
     runtime: str
@@ -46,6 +48,7 @@ class RemovalPlan:
     directories: tuple[str, ...]
     parents: tuple[str, ...]
     before: tuple[str, ...]
+    rewritten: tuple[FileChange, ...]
 
 
 def removal_plan(settings: Settings, snapshot: HostSnapshot, before: Before) -> RemovalPlan | Refusal:
@@ -54,6 +57,10 @@ def removal_plan(settings: Settings, snapshot: HostSnapshot, before: Before) -> 
     What would stop a site run does not stop this: a host whose driver is gone must be able to be left, too.
     """
     applied = Applied.read(snapshot)
+    try:
+        rewritten = _toolkit_config(settings, snapshot, before)
+    except ToolkitConfigError as error:
+        return Refusal(f"{paths.TOOLKIT_CONFIG}: {error}", "Repair it by hand, and run again.")
     # As recorded, or as set where no run came to recording it.
     runtime = applied.runtime or settings.runtime_name
     engine = _without_runtime(snapshot, before, runtime)
@@ -74,7 +81,19 @@ def removal_plan(settings: Settings, snapshot: HostSnapshot, before: Before) -> 
         directories=(*applied.directories, *snapshot.trees, paths.STATE_DIR),
         parents=(paths.GVISOR_DIR, paths.WRAPPER_DIR, paths.WRAPPER_SETTINGS_DIR),
         before=before.files,
+        rewritten=rewritten,
     )
+
+
+def _toolkit_config(settings: Settings, snapshot: HostSnapshot, before: Before) -> tuple[FileChange, ...]:
+    former, now = before.toolkit_config, snapshot.text_of(paths.TOOLKIT_CONFIG)
+    if former is None:
+        return ()
+    # One that nobody can read any more holds nothing that could be kept.
+    is_readable = paths.TOOLKIT_CONFIG in snapshot.files and runtimes_of(now) is not None
+    version = ToolkitVersion.parse(settings.toolkit_version)
+    text = unmerged(now, former, version) if is_readable else former
+    return (FileChange(paths.TOOLKIT_CONFIG, text, 0o644, "it was there before", original=False),)
 
 
 def _without_runtime(snapshot: HostSnapshot, before: Before, name: str) -> EngineChange | Refusal | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deploys.model import device_specs, paths
@@ -16,13 +15,7 @@ from deploys.model.changes import (
     ReleaseChange,
     WrapperChange,
 )
-from deploys.model.managed_files import (
-    desired_files,
-    file_change,
-    left_sources,
-    package_directory,
-    runtimes_besides,
-)
+from deploys.model.managed_files import desired_files, file_change, runtimes_besides
 from deploys.model.plan import Plan, Step
 from deploys.model.preflight import refusals, refusals_of_fetching
 from deploys.model.settings import Architecture
@@ -50,11 +43,6 @@ def site_plan(settings: Settings, snapshot: HostSnapshot, sources: Sources) -> P
         probe = None
     desired = {file.path: file for file in desired_files(settings, snapshot, sources, probe)}
     changes = {path: file_change(snapshot, file) for path, file in desired.items()}
-    for file in left_sources(settings, snapshot):
-        change = changes[file.path]
-        if change is not None and desired[file.path].theirs:
-            why = file.why(package_directory(settings, snapshot), paths.APT_KEYRING)
-            changes[file.path] = replace(change, why=f"is disabled, as its {why}")
     daemon_json = changes.pop(paths.DAEMON_JSON)
     packages = _packages(settings, snapshot, desired, changes)
     if packages is not None and changes[paths.TOOLKIT_CONFIG] is None:

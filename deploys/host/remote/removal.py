@@ -1,7 +1,8 @@
 """Put a host back as it was: packages, files, directories.
 
 Task: `{"held": [name], "packages": [name], "files": [path], "links": [path], "directories": [path],
-"parents": [path], "before": [path], "backup": directory}`. Answer: `{}`.
+"parents": [path], "before": [path], "rewritten": [{"path", "text", "mode"}], "backup": directory}`.
+Answer: `{}`.
 Packages named are purged; a file that was there before the first run comes back, any other is deleted.
 """
 
@@ -55,6 +56,11 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
     try:
         for path in task["files"]:
             restore(path, task["backup"], was_there=path in task["before"])
+        for file in task["rewritten"]:
+            # With the mode that it had; what is kept may be what the packages had made of it by then.
+            there = os.path.isfile(file["path"])
+            mode = os.stat(file["path"]).st_mode & 0o7777 if there else file["mode"]
+            replace_file(file["path"], file["text"].encode(), mode)
         for path in task["links"]:
             if os.path.islink(path):
                 os.unlink(path)

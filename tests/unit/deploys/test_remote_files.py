@@ -178,7 +178,8 @@ class TestRemoval:
         programs.add("apt-get", "[ ! -e locked ] || { echo 'E: Could not get lock' >&2; exit 100; }")
 
     def remove(self, **others):
-        lists = dict.fromkeys(("held", "packages", "files", "links", "directories", "parents", "before"), ())
+        names = ("held", "packages", "files", "links", "directories", "parents", "before", "rewritten")
+        lists = dict.fromkeys(names, ())
         return removal.main({**lists, "backup": str(self.home / "backup"), **others})
 
     def test_a_file_of_before_comes_back_with_its_mode_and_one_of_ours_goes(self):
@@ -195,6 +196,18 @@ class TestRemoval:
         assert stat.S_IMODE(theirs.stat().st_mode) == 0o640
         assert not ours.exists()
         assert self.remove(files=paths) == {}, "a second time is no fault"
+
+    def test_a_file_that_is_written_anew_has_the_mode_that_it_had_before(self):
+        path, gone = self.home / "config.toml", self.home / "gone.toml"
+        path.write_text("ours")
+        original = kept(self.home / "backup" / "original", path)
+        original.parent.mkdir(parents=True)
+        original.write_text("what the packages have made of it")
+        original.chmod(0o640)
+        written = [{"path": str(file), "text": "theirs", "mode": 0o644} for file in (path, gone)]
+        assert self.remove(files=[str(path)], before=[str(path)], rewritten=written) == {}
+        assert (path.read_text(), gone.read_text()) == ("theirs", "theirs")
+        assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(gone.stat().st_mode)) == (0o640, 0o644)
 
     def test_what_lies_beside_ours_stays(self):
         opt = self.home / "opt"

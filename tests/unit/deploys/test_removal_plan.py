@@ -15,7 +15,7 @@ from deploys.model.removal_plan import RemovalPlan, removal_plan
 from deploys.model.site_plan import site_plan
 from deploys.model.versions import TOOLKIT_PACKAGES
 from tests.deploys.example_hosts import BLANK, at, drifted, file_record, without
-from tests.deploys.simulated_host import CONVERGED, SETTINGS, SOURCES, after, converged
+from tests.deploys.simulated_host import CONVERGED, NOTHING, SETTINGS, SOURCES, after, converged
 
 if TYPE_CHECKING:
     from deploys.model.changes import EngineChange
@@ -203,3 +203,28 @@ def test_a_package_that_was_there_before_is_let_go_and_not_purged():
     assert isinstance(made, RemovalPlan)
     assert made.held == TOOLKIT_PACKAGES
     assert made.purged == TOOLKIT_PACKAGES[1:]
+
+
+def test_the_toolkits_configuration_comes_back_as_it_was_before_its_packages_rewrote_it():
+    theirs = "# mine\ndisable-require = true\n"
+    first = drifted(BLANK, at("files", paths.TOOLKIT_CONFIG, value=file_record(theirs)))
+    host = converged(SETTINGS, first, SOURCES)
+    assert host.text_of(paths.TOOLKIT_CONFIG).startswith(theirs)
+    assert site_plan(SETTINGS, host, SOURCES) == NOTHING
+    (change,) = removal_plan(SETTINGS, host, Before.read(host)).rewritten
+    assert (change.path, change.text) == (paths.TOOLKIT_CONFIG, theirs)
+    edited = f"swarm-resource = 'X'\n{host.text_of(paths.TOOLKIT_CONFIG)}"
+    (change,) = removal_plan(
+        SETTINGS,
+        drifted(host, at("files", paths.TOOLKIT_CONFIG, value=file_record(edited))),
+        Before.read(host),
+    ).rewritten
+    assert "swarm-resource = 'X'" in change.text
+    assert "runtimes" not in change.text
+    broken = drifted(host, at("files", paths.TOOLKIT_CONFIG, value=file_record("=")))
+    (change,) = removal_plan(SETTINGS, broken, Before.read(host)).rewritten
+    assert change.text == theirs
+
+
+def test_a_toolkits_configuration_that_was_not_there_is_written_back_by_nobody():
+    assert removal_plan(SETTINGS, CONVERGED, Before.read(CONVERGED)).rewritten == ()
