@@ -89,10 +89,10 @@ def test_runtimes_of_the_command_line_are_loaded_again_and_written_nowhere():
     )
     plan = site_plan(SETTINGS, first, SOURCES)
     assert json.loads(plan.engine.load)["runtimes"] == {
-        "nvidia": {"path": paths.SHIM},
+        "nvidia": {"path": paths.ENTRY},
         "kata": {"path": "/k"},
     }
-    assert json.loads(plan.engine.file.text)["runtimes"] == {"nvidia": {"path": paths.SHIM}}
+    assert json.loads(plan.engine.file.text)["runtimes"] == {"nvidia": {"path": paths.ENTRY}}
     change = engine(after(plan, SETTINGS, first, SOURCES))
     assert change.file.text == theirs
     assert change.runtime_path == "/n"
@@ -104,11 +104,11 @@ def test_a_runtime_that_its_owner_has_taken_out_meanwhile_is_not_loaded_again():
         '{"runtimes": {"kata": {"path": "/k"}}}',
         at("engine", "runtimes", value={"runc": "runc", "kata": "/k"}),
     )
-    text = json.dumps({"runtimes": {"nvidia": {"path": paths.SHIM}}})
+    text = json.dumps({"runtimes": {"nvidia": {"path": paths.ENTRY}}})
     edited = drifted(
         host,
         at("files", paths.DAEMON_JSON, value=file_record(text)),
-        at("engine", "runtimes", value={"runc": "runc", "nvidia": paths.SHIM}),
+        at("engine", "runtimes", value={"runc": "runc", "nvidia": paths.ENTRY}),
     )
     assert json.loads(engine(edited).load) == {"runtimes": {}}
 
