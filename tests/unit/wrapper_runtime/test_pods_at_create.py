@@ -114,9 +114,9 @@ def test_a_pods_plain_container_and_dockers_have_no_line_or_no_pod_in_it(wrapper
 def test_what_a_pod_is_called_has_no_power_over_the_decision_log(wrapper, sandbox):
     spec = shims_spec(GPU)
     spec["annotations"]["io.kubernetes.cri.sandbox-name"] = "\x1b[31m\n" + "x" * 5000
-    spec["annotations"]["cdi.k8s.io/a"] = "nvidia.com/gpu=1,\x1b" + ",y" * 5000
+    spec["annotations"]["cdi.k8s.io/a"] = "nvidia.com/gpu=1,nvidia.com/gpu=\x1b" + ",nvidia.com/gpu=y" * 5000
     create(wrapper, "c", spec, "--root", sandbox(spec, "root", "--nvproxy=true"))
     (line,) = wrapper.decisions()
     assert line["pod"].startswith("\\x1b[31m\\nx")
-    assert line["asked"][:2] == ["nvidia.com/gpu=1", "\\x1b"]
+    assert line["asked"][:2] == ["nvidia.com/gpu=1", "nvidia.com/gpu=\\x1b"]
     assert wrapper.audit_log.stat().st_size < 4096
