@@ -288,3 +288,39 @@ def test_a_line_without_the_three_words_reads_no_spec(arguments):
 )
 def test_what_go_takes_for_a_creation_is_one(flags, subcommand, rest):
     assert CommandLine([*flags, subcommand, *rest]).subcommand == subcommand
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "/run/docker/runtime-runc/moby",
+        "/var/run/docker/runtime-runc/moby",
+        "/run/user/1000/docker/runtime-runc/moby",
+        # A runtime that dockerd has by runtimeType: containerd's shim, and gVisor's.
+        "/run/containerd/runc/moby",
+        "/run/containerd/runc/moby/",
+        "/run/containerd/runsc/moby",
+        "/run/user/1000/docker/containerd/runc/moby",
+    ],
+)
+def test_dockers_containers_are_told_by_where_its_runtimes_keep_them(root):
+    assert CommandLine(["--root", root, "create", "--bundle", "b", "abc"]).is_dockers
+    assert CommandLine([f"--root={root}", "state", "abc"]).is_dockers
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "/run/containerd/runc/k8s.io",
+        "/run/containerd/runsc/k8s.io",
+        "/run/containerd/runc/default",
+        "/run/containerd/runc/moby/k8s.io",
+        "/run/containerd/moby",
+        "/run/runc/moby",
+        "/moby",
+        "",
+    ],
+)
+def test_other_engines_containers_are_not_taken_for_dockers(root):
+    assert not CommandLine(["--root", root, "create", "--bundle", "b", "abc"]).is_dockers
+    assert not CommandLine(["create", "--log", "/run/containerd/runc/moby", "abc"]).is_dockers
