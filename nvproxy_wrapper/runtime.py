@@ -3,6 +3,14 @@
 The launcher (templates/nvproxy-runsc.sh.j2) comes first and sends everything that has no trace of NVIDIA or
 gVisor straight to runsc. What arrives here is a GPU container, or a plain one that merely looks like one.
 
+A plain container is none of the wrapper's business: as long as its spec needs no change, whatever is odd
+about it, its bundle or the command line is left to runsc, with the environment that the caller gave. What
+cannot be told from a GPU container is refused.
+
+SIGINT, SIGTERM and SIGHUP end this process as they end runsc, at once and without a word: the first thing
+that the launcher's program does is to take Python's own handler away. The bundle's spec is then the old one
+or the new one, as `Bundle.replace` has it.
+
 `run` and `restore` are judged like `create`. nvidia-container-runtime edits the spec for `create` alone, but
 a spec that lists devices already has to be safe whichever way it is started; `restore` reads the spec where
 the container does not exist yet (runsc/cmd/restore.go, 20260905).
@@ -21,7 +29,7 @@ import posix
 import sys
 import time
 
-from nvproxy_wrapper.host import decision_log, kept_spec, settings_file
+from nvproxy_wrapper.host import decision_log, kept_spec, settings_file, trusted_file
 from nvproxy_wrapper.host.bundle import Bundle, has_trace
 from nvproxy_wrapper.host.views import CreateView
 from nvproxy_wrapper.judge import kept, process_environment, strict_json
@@ -81,39 +89,57 @@ def _create(
         _become(runsc, arguments)
     settings, fault = _settings(settings_path)
     decision = _decide(bundle, settings, fault, call)
+    if decision is None:
+        _become(runsc, arguments)
+    if bundle.fault and (decision.gpu_requested or decision.changed):
+        decision = not_understood({}, bundle.fault)
     if fault is None:
         runsc = [settings.runsc, *settings.runsc_args]
-    if decision.changed and not decision.refusal:
-        bundle.replace(strict_json.dumps(decision.spec))
     try:
+        if decision.changed and not decision.refusal:
+            bundle.replace(strict_json.dumps(decision.spec))
         if decision.gpu_requested or decision.refusal or decision.runsc_flags:
             _log(decision, settings, fault, call, started)
         if not decision.refusal:
-            for warning in decision.warnings:
-                _append(call.log, _log_line("warning", warning.sentence()))
-            _become([*runsc, *decision.runsc_flags], arguments)
+            _start(decision, runsc, arguments, call)
     except BaseException:
         bundle.put_back()
         raise
     raise decision.refusal
 
 
+def _start(decision: Decision, runsc: list[str], arguments: list[str], call: CommandLine) -> NoReturn:
+    for warning in decision.warnings:
+        _append(call.log, _log_line("warning", warning.sentence()))
+    has_gpus = decision.gpu_requested or bool(decision.runsc_flags)
+    _become([*runsc, *decision.runsc_flags], arguments, has_gpus=has_gpus)
+
+
 def _bundle_to_judge(call: CommandLine) -> Bundle | None:
-    if call.other_bundle is not None:
+    """The bundle, or None where runsc is to have the call as it is."""
+    found = [bundle for bundle in map(_bundle_with_trace, call.bundles) if bundle is not None]
+    if found and len(call.bundles) > 1:
         raise Refusal(
             "bundle.file",
-            f"the command line may mean the bundle {call.bundle} or {call.other_bundle}",
+            f"the command line may mean the bundle {' or '.join(call.bundles)}",
             "Write runsc's flags as --flag=value: one of them is not known here.",
         )
+    return found[0] if found else None
+
+
+def _bundle_with_trace(path: str) -> Bundle | None:
     try:
-        bundle = Bundle(call.bundle)
+        bundle = Bundle(path)
     except FileNotFoundError:
         # runsc says so itself, or needs none, as `restore` of a container that exists.
         return None
     return bundle if has_trace(bundle.data) else None
 
 
-def _decide(bundle: Bundle, settings: Settings, fault: SettingsError | None, call: CommandLine) -> Decision:
+def _decide(
+    bundle: Bundle, settings: Settings, fault: SettingsError | None, call: CommandLine
+) -> Decision | None:
+    """The decision; None for a spec that cannot be judged, and need not be: no reading of it has a GPU."""
     try:
         spec = strict_json.loads(bundle.data)
     except strict_json.JSONError as error:
@@ -122,7 +148,7 @@ def _decide(bundle: Bundle, settings: Settings, fault: SettingsError | None, cal
             f"{bundle.where} {error}",
             "The engine wrote a spec that cannot be judged: report it there.",
         )
-        return not_understood({}, refusal)
+        return not_understood({}, refusal) if _may_be_gpu(bundle) else None
 
     asked, asked_fault = _kept(bundle, spec)
     is_dockers = call.is_dockers or kept_spec.engine(posix.environ) == "docker"
@@ -140,7 +166,11 @@ def _decide(bundle: Bundle, settings: Settings, fault: SettingsError | None, cal
         )
 
     decision = decided()
-    if not decision.refusal or not decision.refusal.host_prep_may_help:
+    if not decision.refusal:
+        return decision
+    if decision.refusal.rule == "spec.json" and not _may_be_gpu(bundle):
+        return None
+    if not decision.refusal.host_prep_may_help:
         return decision
     from nvproxy_wrapper.host import preparation  # noqa: PLC0415 - `subprocess` costs more than all the rest, and few come here
 
@@ -160,6 +190,8 @@ def _root(call: CommandLine, settings: Settings) -> str:
 
 def _kept(bundle: Bundle, spec: dict[str, Any]) -> tuple[dict[str, Any] | None, Refusal | None]:
     """The spec as the engine wrote it, or None; and why it cannot be used, which only GPU containers mind."""
+    if bundle.fault:
+        return None, None  # Refused for that.
     where = kept_spec.path(bundle)
     try:
         data = kept_spec.read(bundle, posix.environ)
@@ -174,6 +206,12 @@ def _kept(bundle: Bundle, spec: dict[str, Any]) -> tuple[dict[str, Any] | None, 
     except Refusal as refusal:
         return None, refusal
     return found, None
+
+
+def _may_be_gpu(bundle: Bundle) -> bool:
+    from nvproxy_wrapper.judge import any_reading  # noqa: PLC0415 - few come here
+
+    return any_reading.may_be_gpu(bundle.data)
 
 
 def _log(
@@ -197,19 +235,32 @@ def _settings(path: str) -> tuple[Settings, SettingsError | None]:
         return DEFAULTS, error
 
 
-def _become(runsc: list[str], arguments: list[str]) -> NoReturn:
+def _become(runsc: list[str], arguments: list[str], *, has_gpus: bool = False) -> NoReturn:
     """Execute runsc in the place of this process, whose id, descriptors, directory and umask it keeps."""
+    environment = (
+        process_environment.for_runsc(posix.environ)
+        if has_gpus
+        else process_environment.as_it_was(_environment_at_start())
+    )
     # Python ignores these two for itself, and what is ignored stays so in the program that follows.
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
     _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
     try:
-        posix.execve(runsc[0], [*runsc, *arguments], process_environment.for_runsc(posix.environ))
+        posix.execve(runsc[0], [*runsc, *arguments], environment)
     except OSError as error:
         raise Refusal(
             "wrapper.fault",
             f"{runsc[0]} cannot be executed: {error.strerror}",
             "Run deploys/site.py for this host again.",
         ) from None
+
+
+def _environment_at_start() -> bytes:
+    fd = posix.open("/proc/self/environ", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return trusted_file.read_all(fd)
+    finally:
+        posix.close(fd)
 
 
 def _fault(error: BaseException) -> Refusal:
@@ -227,9 +278,10 @@ def _fault(error: BaseException) -> Refusal:
 
 def _report(level: str, sentence: str, log: str | None) -> None:
     """Say `sentence` on the error stream and in the runtime's log, whose last error Docker shows its user."""
-    _append(log, _log_line(level, sentence))
+    text = printable(_bounded(sentence))
+    _append(log, _log_line(level, text))
     try:
-        posix.write(2, printable(_bounded(sentence)).encode("utf-8") + b"\n")
+        posix.write(2, text.encode("utf-8") + b"\n")
     except OSError:
         pass
 

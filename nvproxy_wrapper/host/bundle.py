@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _NAME = "config.json"
 _TEMPORARY_PREFIX = ".config.json.nvproxy-"
 _TEMPORARY_FLAGS = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+_READ_ANYWAY = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
+# ENOENT, ENXIO (a socket), EACCES, ENOTDIR, ENAMETOOLONG, ELOOP: that does not change from one reader to the
+# next. `errno` is one import more.
+_RUNSC_FAILS_TOO = (2, 6, 13, 20, 36, 40)
 
 _TRACES = (b"nvidia", b"dev.gvisor", b"io.kubernetes.cri")
 _ESCAPED = tuple(rb"\u00" + digits for digits in (b"2e", b"4", b"5", b"6", b"7"))
@@ -45,27 +49,36 @@ class Bundle:
         directory: descriptor of it.
         where: how messages call its config.json.
         data: the file's bytes, read once.
+        fault: why it must not be replaced, nor a GPU given for what it says: it may be written by others, is
+            a link, or is not what it should be. None where it is sound.
+
+    A fault matters where the wrapper writes, as root, or answers for what is in the file. A plain container
+    is runsc's business with a fault as without one. runsc reads config.json again, and it may be another by
+    then; but who can write it, or turn a link in its path, has hooks of his choice run as root on the host,
+    and needs no GPU for that.
     """
 
     def __init__(self, path: str) -> None:
         """Open the bundle `path` and read its config.json.
 
         Raises:
-            FileNotFoundError: no bundle, or no config.json in it.
-            Refusal: either may be written by others, is a link, or is not what it should be.
+            FileNotFoundError: runsc finds no config.json to read.
+            Refusal: it has a fault, and cannot be read as runsc would read it.
         """
         self.path = path
         self.where = path.rstrip("/") + "/" + _NAME
-        if _may_be_read_in_two_ways(path):
-            raise Refusal(
-                "bundle.file", f"the bundle {path} has .. behind a name", "Give the path without that."
-            )
+        self.fault: Refusal | None = None
+        self._replaced = False
         try:
+            _check_path(path)
             self.directory = trusted_file.open_directory(path)
-            self._replaced = False
             self.data, self._status = trusted_file.read(self.directory, _NAME, self.where, MAX_BYTES)
         except trusted_file.UntrustedFileError as error:
-            raise Refusal("bundle.file", str(error), error.remedy) from None
+            self.fault = Refusal("bundle.file", str(error), error.remedy)
+            found = _as_runsc_reads(path)
+            if found is None:
+                raise self.fault from None
+            self.data = found
 
     def replace(self, data: bytes) -> None:
         """Put `data` in the place of what was read, with its owner and mode: all of it, or nothing changes.
@@ -106,10 +119,20 @@ class Bundle:
         """Put back what was read, where `replace` has replaced it: the container does not start after all.
 
         Raises:
-            Refusal: as `replace`.
+            Refusal: that could not be done.
         """
-        if self._replaced:
+        if not self._replaced:
+            return
+        try:
             self.replace(self.data)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the bundle is not as it was
+            what = error.message if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
+            raise Refusal(
+                "bundle.file",
+                f"{self.where} was rewritten for a container that did not start, and could not be put back:"
+                f" {what}",
+                "Remove the container and create it again: its engine writes a new bundle.",
+            ) from None
 
     def _write(self, fd: int, data: bytes) -> stat_result:
         try:
@@ -139,13 +162,41 @@ class Bundle:
                 _unlink(name, self.directory)
 
 
-def _may_be_read_in_two_ways(path: str) -> bool:
-    """Whether `..` follows a name, which may be a link.
+def _check_path(path: str) -> None:
+    """No `..` may follow a name, which may be a link.
 
     runsc takes both away by their text (Go's filepath.Join), the kernel follows the link first.
     """
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    return any(part == ".." and before != ".." for before, part in zip(parts, parts[1:]))
+    if any(part == ".." and before != ".." for before, part in zip(parts, parts[1:])):
+        raise trusted_file.UntrustedFileError(
+            f"the bundle {path} has .. behind a name", "Give the path without that."
+        )
+
+
+def _as_runsc_reads(path: str) -> bytes | None:
+    """config.json in the bundle `path`, by way of links and whoever it belongs to.
+
+    None where that is no file, as a FIFO would give it to one reader only, or where runsc may see more.
+
+    Raises:
+        FileNotFoundError: runsc does not get to it either, and says why.
+    """
+    import os  # noqa: PLC0415 - few come here
+
+    try:
+        fd = posix.open(os.path.normpath(f"{path or '.'}/{_NAME}"), _READ_ANYWAY)
+    except OSError as error:
+        if error.errno in _RUNSC_FAILS_TOO:
+            raise FileNotFoundError from None
+        return None
+    try:
+        status = posix.fstat(fd)
+        if trusted_file.is_directory(status):
+            raise FileNotFoundError
+        return trusted_file.read_all(fd) if trusted_file.is_regular(status) else None
+    finally:
+        posix.close(fd)
 
 
 def _identity(status: stat_result) -> tuple[int, int, int, int]:

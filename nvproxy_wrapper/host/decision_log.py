@@ -39,7 +39,7 @@ def append(path: str, decision: Decision, container: str, started: float) -> str
         "class": decision.spec_class,
         **_pod(decision.pod),
         "asked": _asked(_requested(decision)),
-        "given": None if decision.opens is None else decision.opens[:_MAX_ITEMS],
+        "given": None if decision.opens is None else [_bounded(item) for item in decision.opens[:_MAX_ITEMS]],
         "rules": _distinct([action.rule for action in decision.actions]),
         "warnings": [warning.as_json() for warning in decision.warnings],
         "refused": None if decision.refusal is None else decision.refusal.rule,
@@ -78,14 +78,15 @@ def _requested(decision: Decision) -> str | list[str] | None:
 
 
 def _asked(requested: str | list[str] | None) -> str | list[str] | None:
-    # A stranger wrote these: an image may carry a megabyte of them.
     if isinstance(requested, list):
         return [_bounded(item) for item in requested[:_MAX_ITEMS]]
     return requested if requested is None else _bounded(requested)
 
 
 def _bounded(text: str) -> str:
-    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
+    """What a stranger wrote: an image may carry a megabyte of it, or what steers the reader's terminal."""
+    shown = printable(text[: _MAX_TEXT + 1])
+    return shown if len(shown) <= _MAX_TEXT else shown[:_MAX_TEXT] + "…"
 
 
 def _distinct(items: list[str]) -> list[str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # <linux/stat.h>; the module `stat` is one import more than the create path affords.
 _S_IFMT = 0o170000
 _S_IFREG = 0o100000
+_S_IFDIR = 0o040000
 _OTHERS_MAY_WRITE = 0o022
 
 _OPEN_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
@@ -82,7 +83,7 @@ def read(directory: int, name: str, path: str, max_bytes: int) -> tuple[bytes, s
         ) from None
     try:
         status = posix.fstat(fd)
-        if status.st_mode & _S_IFMT != _S_IFREG:
+        if not is_regular(status):
             raise UntrustedFileError(f"{path} is not a regular file", "Put a regular file there.")
         _check_owner_and_mode(path, status)
         if status.st_nlink != 1:
@@ -95,9 +96,36 @@ def read(directory: int, name: str, path: str, max_bytes: int) -> tuple[bytes, s
                 f"{path} has {status.st_size} bytes, more than {max_bytes}",
                 "No real one comes near that size.",
             )
-        return _read_all(fd, path, max_bytes), status
+        data = read_all(fd, max_bytes)
+        if len(data) > max_bytes:
+            raise UntrustedFileError(
+                f"{path} grew past {max_bytes} bytes while it was read", "Nothing may write it now."
+            )
+        return data, status
     finally:
         posix.close(fd)
+
+
+def is_regular(status: stat_result) -> bool:
+    """Whether it is a regular file."""
+    return status.st_mode & _S_IFMT == _S_IFREG
+
+
+def is_directory(status: stat_result) -> bool:
+    """Whether it is a directory."""
+    return status.st_mode & _S_IFMT == _S_IFDIR
+
+
+def read_all(fd: int, max_bytes: int | None = None) -> bytes:
+    """What can be read from `fd`; it ends behind `max_bytes`, as a file may grow while it is read."""
+    chunks: list[bytes] = []
+    total = 0
+    while True:
+        chunk = posix.read(fd, _CHUNK)
+        chunks.append(chunk)
+        total += len(chunk)
+        if not chunk or (max_bytes is not None and total > max_bytes):
+            return b"".join(chunks)
 
 
 def _check_owner_and_mode(path: str, status: stat_result) -> None:
@@ -111,19 +139,3 @@ def _check_owner_and_mode(path: str, status: stat_result) -> None:
             f"{path} has mode {status.st_mode & 0o7777:04o}, so that others than its owner may write it",
             f"chmod go-w {path}, if you trust what it says.",
         )
-
-
-def _read_all(fd: int, path: str, max_bytes: int) -> bytes:
-    chunks: list[bytes] = []
-    total = 0
-    while True:
-        # fstat's size is no promise: the file may grow, so the cap is kept while reading.
-        chunk = posix.read(fd, _CHUNK)
-        if not chunk:
-            return b"".join(chunks)
-        chunks.append(chunk)
-        total += len(chunk)
-        if total > max_bytes:
-            raise UntrustedFileError(
-                f"{path} grew past {max_bytes} bytes while it was read", "Nothing may write it now."
-            )

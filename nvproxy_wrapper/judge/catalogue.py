@@ -51,6 +51,16 @@ Who shapes a container's spec, and what is believed of it:
 Where a GPU is asked for and something is not understood, the container is refused and its spec left as it
 was. It never falls back to another runtime.
 
+A plain container whose spec needs no change is as under runsc alone: command line, streams, exit status, and
+the environment, but for what a linker obeys (`LD_PRELOAD` and the like), GVISOR_SIDECAR_BINARIES_DIR and
+GREP_OPTIONS. What is odd about its spec or its bundle, runsc sees for itself and says. Of the environment of
+a GPU container, runsc and the hooks without one of their own get a fixed PATH, and USER, PWD,
+XDG_RUNTIME_DIR, NOTIFY_SOCKET and LISTEN_* as they were. A signal ends the wrapper as it ends runsc, at once
+and without a word; the spec is then the old one or the new one. Two things are not as under runsc: a SIGINT
+in the millisecond in which Python starts and has a handler of its own ends it with Python's traceback, the
+spec untouched; and in a working directory that was removed, the shell that /bin/sh is on the host (dash,
+bash) says so on the error stream of every call, before it reads its program.
+
 The *class* of a spec is what wrote it: `csv`, `cdi` and `jit-cdi` are the modes of NVIDIA's runtime that list
 device nodes (jit-cdi is what `auto` means from toolkit 1.18 on), `legacy` the one that leaves a prestart hook
 and lists nothing, `device-plugin` nodes that an engine or Kubernetes' plugin listed, `none` a plain
@@ -73,8 +83,8 @@ RULES = (
     ),
     Rule(
         "hooks.legacy",
-        "The prestart hooks nvidia-container-runtime-hook and nvidia-container-toolkit are dropped where"
-        " devices are listed (but for legacy.listed).",
+        "The hooks nvidia-container-runtime-hook, nvidia-container-toolkit and oci-nvidia-hook are dropped"
+        " where devices are listed (but for legacy.listed).",
         "Both paths at once give the union of their devices and mount everything twice; two binds of one"
         " socket kill the gofer.",
         "all",
@@ -285,6 +295,21 @@ RULES = (
         " 20231106 to 20260905",
     ),
     Rule(
+        "legacy.hook",
+        "Where no devices are listed, of the hooks nvidia-container-runtime-hook, nvidia-container-toolkit"
+        " and oci-nvidia-hook that one stays which NVIDIA's toolkit writes and runsc knows: at prestart,"
+        " /usr/bin/nvidia-container-runtime-hook or the program of that name beside one of `trusted_hooks`,"
+        " with its one argument `prestart`. Refused where a GPU is asked for and none of them is that one;"
+        " the others are dropped, from every container, at every stage.",
+        "runsc takes the hook for a request by its last name alone, wherever it lies, and does not run it."
+        " nvidia-container-toolkit, as it was called up to 1.10, and the script around it are not known to"
+        " runsc: it would run them as root on the host, for each container that has such a hook, and an"
+        " engine that reads hooks out of a directory puts it on every one. The container would have no GPU.",
+        "all; 20240305 and later take the hook for a request",
+        "gVisor, runsc/specutils/nvidia.go and hooks.go; toolkit v1.10.0, oci-nvidia-hook.json,"
+        " internal/modifier/stable.go",
+    ),
+    Rule(
         "legacy.env",
         "Of several values of NVIDIA_VISIBLE_DEVICES or NVIDIA_DRIVER_CAPABILITIES the last one is left."
         " Where mounts under /var/run/nvidia-container-devices/ or Swarm's variables ask for less, or a"
@@ -404,8 +429,11 @@ RULES = (
         "spec.json",
         "Refused: a GPU container's config.json that is not JSON, or could be read in two ways: a name"
         " twice in an object, NaN, lone surrogates, more than 200 levels, more than 16 MiB, anything after"
-        " its end, a field in another shape, or `Devices` for `devices`, which Go takes for the same.",
-        "The rules would judge another spec than the one that runsc reads.",
+        " its end, a field in another shape, or `Devices` for `devices`, which Go takes for the same. Where"
+        " in no reading NVIDIA's name is in a hook or a node, nor an annotation of gVisor's or a pod's there,"
+        " it is a plain container, and runsc gets it as it is.",
+        "The rules would judge another spec than the one that runsc reads. Go reads two values of one name"
+        " one into the other, so that words of both count.",
         "all",
         "Go, encoding/json; gVisor, runsc/specutils/specutils.go, ReadSpec",
     ),
@@ -420,10 +448,15 @@ RULES = (
     ),
     Rule(
         "bundle.file",
-        "Refused: a bundle or config.json that may be written by others, is a link, no regular file, or"
-        " linked more than once; a bundle whose path has .. behind a name; also where the new one cannot be"
-        " written, or the command line may mean two.",
-        "The wrapper is root, and would read or write where somebody else points it.",
+        "Refused, for a GPU container and a plain one whose spec has to be changed: a bundle or config.json"
+        " that may be written by others, is a link, or linked more than once; a bundle whose path has .."
+        " behind a name; also where the new one cannot be written. Refused for whatever has a trace of"
+        " NVIDIA, gVisor or a pod: a command line that may mean two bundles. Refused for all: a FIFO or a"
+        " device in the place of config.json.",
+        "The wrapper is root, and would write where somebody else points it, or give GPUs for what others"
+        " may change. What it leaves alone it leaves to runsc, which reads config.json again, and by then it"
+        " may be another one; but whoever can write it, or turn a link in its path, can have hooks of his"
+        " choice run as root on the host, and gains no more by a GPU.",
         "all",
         "open(2), rename(2)",
     ),
@@ -455,7 +488,8 @@ LOG_PAGE = """\
 
 `/var/log/nvproxy-wrapper/decisions.jsonl`: one JSON line for each container that asked for a GPU or was
 refused, and for each pod sandbox that got nvproxy (its `rules` have pod.sandbox); none where the settings
-themselves cannot be read, as they say where the log is.
+themselves cannot be read, as they say where the log is. A text has at most
+256 letters, and what is not printable in it is escaped.
 
 | key | what |
 |---|---|

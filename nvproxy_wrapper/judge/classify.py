@@ -1,8 +1,9 @@
 """Which class a spec is of, told from the spec itself, with the evidence.
 
 - none: no NVIDIA hook, no NVIDIA device node.
-- legacy: NVIDIA's prestart hook and no device nodes, or nodes that an engine listed beside a request to the
-  hook, which alone brings libraries; runsc takes the hook for a trigger.
+- legacy: NVIDIA's prestart hook, or one by a name of its, and no device nodes, or nodes that an engine listed
+  beside a request to the hook, which alone brings libraries; runsc takes the hook for a trigger, where it is
+  NVIDIA's own.
 - csv: nodes and hooks as csv mode writes them; every GPU of the host, whatever was asked.
 - jit-cdi: what `auto` means from toolkit 1.18 on; exact nodes, hooks written `nvidia-ctk hook NAME`.
 - cdi: from a CDI file; exact nodes, hooks written `nvidia-cdi-hook NAME`, up to 1.15 `nvidia-ctk hook NAME`.
@@ -99,6 +100,7 @@ class Facts:
         telling = [hook for hook in found if not hook.has_new_name(settings.trusted_hooks)]
         legacy = [hook for hook in telling if hook.is_legacy]
         others = [hook for hook in telling if not hook.is_legacy]
+        has_trigger = any(hook.why_no_trigger(settings.trusted_hooks) is None for hook in legacy)
         nodes = [device["path"] for device in parts.devices if device_nodes.is_nvidia(device)]
         asked = values(parts.env, VISIBLE_DEVICES)
 
@@ -110,8 +112,7 @@ class Facts:
         self.problem = ""
         self.asked = request.Asked([])
         self.kept = kept
-        self.hides_request = False
-        self.has_csvs_list = False
+        self.hides_request = self.has_csvs_list = False
         self.has_hooks = len(found) > len(legacy)
         self.says_void = kept is None and asked == ["void"]
         is_answered = asked == ["void"] or not parts.has_process
@@ -135,7 +136,10 @@ class Facts:
             )
             # Of a mixed list it is not known that it is not one of csv mode.
             self.hides_request = self.spec_class in ("csv", "mixed") and self.hides_request
-        elif legacy and (is_beside or not any(device_nodes.is_served(path) for path in nodes)):
+        elif legacy and (
+            is_beside
+            or ((has_trigger or not others) and not any(device_nodes.is_served(path) for path in nodes))
+        ):
             # NVIDIA's hook and runsc keep the last of several values. Nodes that are not served come from
             # what the toolkit does in legacy mode, too, as NVIDIA_GDS=enabled asks for.
             counts = request.last(asked)

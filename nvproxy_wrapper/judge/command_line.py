@@ -56,8 +56,8 @@ class CommandLine:
     Attributes:
         subcommand: the subcommand, or None where there is none (`--version`).
         reads_spec: whether runsc reads config.json for it.
-        bundle: the bundle as it was written, "." where it was not; only meant where `reads_spec`.
-        other_bundle: another bundle that it could mean as well, or None.
+        bundles: each bundle that it may mean, as it was written, "." where it was not; there is one, but for
+            a line that nobody can read in one way. None where not `reads_spec`.
         log: the file of `--log`, or None.
         container: the last argument, which is the container's id wherever runsc accepts the line at all.
         is_dockers: whether dockerd made this container: --root is in its runtime-runc
@@ -67,16 +67,7 @@ class CommandLine:
         root: the value of --root, or None where it is not given.
     """
 
-    __slots__ = (
-        "bundle",
-        "container",
-        "is_dockers",
-        "log",
-        "other_bundle",
-        "reads_spec",
-        "root",
-        "subcommand",
-    )
+    __slots__ = ("bundles", "container", "is_dockers", "log", "reads_spec", "root", "subcommand")
 
     def __init__(self, argv: Sequence[str]) -> None:
         readings = _readings(argv, _GLOBAL)
@@ -87,9 +78,7 @@ class CommandLine:
         self.subcommand = argv[position] if position < len(argv) else None
         self.reads_spec = bool(reading_spec)
         self.log = log or None
-        bundles = _bundles([argv[at + 1 :] for at, _ in reading_spec])
-        self.bundle = bundles[0] if bundles else "."
-        self.other_bundle = bundles[1] if len(bundles) > 1 else None
+        self.bundles = _bundles([argv[at + 1 :] for at, _ in reading_spec])
         self.container = argv[-1] if self.reads_spec else ""
         roots = roots_in(argv[:position])
         self.is_dockers = any(map(_is_dockers, roots))

@@ -6,8 +6,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-LEGACY_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
-"""The prestart hook of legacy mode, now and up to 1.10 (toolkit, internal/modifier/hook_remover.go)."""
+LEGACY_HOOK = "nvidia-container-runtime-hook"
+"""The prestart hook of legacy mode. runsc takes it for a request and never runs it, by this name alone, in
+whatever directory it lies (gVisor, runsc/specutils/nvidia.go, findNvidiaHook; hooks.go, executeHook)."""
+
+LEGACY_PROGRAMS = (LEGACY_HOOK, "nvidia-container-toolkit", "oci-nvidia-hook")
+"""That hook, its name up to 1.10, and the script around it that came in NVIDIA's packages up to then
+(toolkit, internal/modifier/hook_remover.go; v1.10.0, oci-nvidia-hook). runsc runs the other two like any
+hook: as root, on the host."""
 
 CREATE_SYMLINKS = "create-symlinks"
 UPDATE_LDCACHE = "update-ldcache"
@@ -29,6 +35,8 @@ STAGES = {
 
 From cmd/nvidia-cdi-hook/commands/commands.go and internal/discover/hooks.go, getOCIHookType.
 """
+
+_PACKAGED = f"/usr/bin/{LEGACY_HOOK}"
 
 _CTK = "nvidia-ctk"
 _CDI_HOOK = "nvidia-cdi-hook"
@@ -66,8 +74,27 @@ class NvidiaHook:
 
     @property
     def is_legacy(self) -> bool:
-        """The trigger of the legacy path."""
-        return self.stage == "prestart" and self.program in LEGACY_PROGRAMS
+        """The legacy path's hook by its name, wherever it lies and whenever it would run."""
+        return self.program in LEGACY_PROGRAMS
+
+    def why_no_trigger(self, trusted: list[str]) -> str | None:
+        """Why this legacy hook is not the one that NVIDIA's toolkit writes and runsc knows; None: it is.
+
+        It lies where NVIDIA's packages put it, or beside one of the programs that are `trusted`. Its
+        environment is not looked at, as runsc does not run it: dockerd gives it its own, whatever that is.
+        """
+        path = self.hook["path"]
+        if self.program != LEGACY_HOOK:
+            return f"runsc knows {LEGACY_HOOK} alone, and would run this one as root on the host"
+        trusted_paths = [_PACKAGED, *(f"{other.rpartition('/')[0]}/{LEGACY_HOOK}" for other in trusted)]
+        if path not in trusted_paths:
+            return f"its program is not {' or '.join(dict.fromkeys(trusted_paths))}"
+        if self.stage != "prestart":
+            return f"NVIDIA's toolkit puts it at prestart, and not at {self.stage}"
+        # With the whole path up to 1.13 (toolkit, internal/modifier/stable.go).
+        if self.hook.get("args") not in ([LEGACY_HOOK, "prestart"], [path, "prestart"]):
+            return f"its arguments are not {LEGACY_HOOK} prestart"
+        return None
 
     @property
     def is_known(self) -> bool:

@@ -137,6 +137,7 @@ def _rewrite_plain_container(draft: Draft) -> None:
     if draft.facts.spec_class == "legacy":
         from nvproxy_wrapper.judge.rules import legacy  # noqa: PLC0415 - a file more is 0.2 ms more for every container that is not legacy
 
+        legacy.keep_trigger(draft)
         legacy.one_value(draft)
     if draft.facts.has_hooks:
         # In legacy mode every container has NVIDIA's hook, which must not hide others. Elsewhere it is one
@@ -189,6 +190,7 @@ def _rewrite_gpu_container(draft: Draft) -> None:
     if facts.spec_class == "legacy":
         from nvproxy_wrapper.judge.rules import legacy  # noqa: PLC0415 - see above
 
+        legacy.keep_trigger(draft)
         legacy.check_cli(draft)
         legacy.one_value(draft)
         legacy.narrow_to_list(draft)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
 MAX_BYTES = 16 * 1024 * 1024
 """Largest document that is read. containerd's own limit for a spec in its metadata is below this by far."""
@@ -73,14 +73,37 @@ def loads(data: bytes) -> dict[str, Any]:
     return value
 
 
+def every_pair(data: bytes) -> Any:
+    """The first value in `data`, with all that could be read of it; an object is a tuple of (name, value).
+
+    Nothing that Go reads is left out, but for what is nested too deep: of a name that is there twice both
+    values are kept, bytes that are not UTF-8 become U+FFFD, and what comes after the value does not count.
+
+    Raises:
+        JSONError: it is not JSON, for Go neither.
+        RecursionError: it is nested too deep.
+    """
+    return _first_value(data.decode("utf-8", "replace"), _make_scan(_PairsContext))[0]
+
+
 def _scan_object(text: str) -> dict[str, Any]:
     try:
-        value, end = _scan(text, len(text) - len(text.lstrip(_WHITESPACE)))
-    except StopIteration as stop:
-        raise JSONError(f"is not JSON at character {stop.value}") from None
+        value, end = _first_value(text, _scan)
     except RecursionError:
         raise JSONError(f"is nested deeper than {MAX_DEPTH} levels") from None
-    except JSONError:
+    if text[end:].strip(_WHITESPACE):
+        raise JSONError(f"has more after its end, at character {end}")
+    if not isinstance(value, dict):
+        raise JSONError(f"is not an object but {kind(value)}")
+    return value
+
+
+def _first_value(text: str, scan: Callable[[str, int], tuple[Any, int]]) -> tuple[Any, int]:
+    try:
+        return scan(text, len(text) - len(text.lstrip(_WHITESPACE)))
+    except StopIteration as stop:
+        raise JSONError(f"is not JSON at character {stop.value}") from None
+    except (JSONError, RecursionError):
         raise
     except ValueError as error:
         raise JSONError(f"is not JSON ({error})") from None
@@ -88,11 +111,6 @@ def _scan_object(text: str) -> dict[str, Any]:
         # The C scanner takes its JSONDecodeError from `json`: ImportError where python3-minimal lacks that,
         # and before 3.12 SystemError where nobody has imported it.
         raise JSONError("is not JSON") from None
-    if text[end:].strip(_WHITESPACE):
-        raise JSONError(f"has more after its end, at character {end}")
-    if not isinstance(value, dict):
-        raise JSONError(f"is not an object but {kind(value)}")
-    return value
 
 
 def dumps(value: object) -> bytes:
@@ -151,6 +169,10 @@ class _Context:
     parse_constant = staticmethod(_constant)
 
 
+class _PairsContext(_Context):
+    object_pairs_hook = tuple  # type: ignore[assignment]
+
+
 def _check_depth(value: dict[str, Any]) -> None:
     # Level by level and not by recursion: from 3.12 on the C scanner itself goes thousands of levels down.
     level: list[Any] = [value]
@@ -194,7 +216,7 @@ try:
     import _json
 
     _quote = _json.encode_basestring
-    _scan = _json.make_scanner(_Context)  # type: ignore[arg-type] # typeshed names the scanner itself
+    _make_scan: Any = _json.make_scanner
     _make = _json.make_encoder
     # markers, default, encoder, indent, key separator, item separator, sort_keys, skipkeys, allow_nan
     _encode = _make(None, _refuse_numbers, _quote, None, ":", ",", False, False, False)
@@ -213,23 +235,24 @@ except (ImportError, AttributeError, TypeError):
         _check_digits(text, "-+.eE0123456789")
         return _integer(text) if text.lstrip("-").isdigit() else Number(text)
 
-    _python_scan = json.JSONDecoder(  # type: ignore[attr-defined]
-        object_pairs_hook=_no_duplicates,
-        parse_float=_ascii_number,
-        parse_int=_ascii_number,
-        parse_constant=_constant,
-    ).scan_once
+    def _make_scan(context: type[_Context]) -> Callable[[str, int], tuple[Any, int]]:
+        python_scan = json.JSONDecoder(  # type: ignore[attr-defined]
+            object_pairs_hook=context.object_pairs_hook,
+            parse_float=_ascii_number,
+            parse_int=_ascii_number,
+            parse_constant=_constant,
+        ).scan_once
 
-    def _checked_scan(text: str, start: int) -> tuple[Any, int]:
-        place = text.find("\\")
-        while place >= 0:
-            if text.startswith("u", place + 1):
-                _check_digits(text[place + 2 : place + 6], "0123456789abcdefABCDEF")
-            place = text.find("\\", place + 2)
-        found: tuple[Any, int] = _python_scan(text, start)
-        return found
+        def checked_scan(text: str, start: int) -> tuple[Any, int]:
+            place = text.find("\\")
+            while place >= 0:
+                if text.startswith("u", place + 1):
+                    _check_digits(text[place + 2 : place + 6], "0123456789abcdefABCDEF")
+                place = text.find("\\", place + 2)
+            found: tuple[Any, int] = python_scan(text, start)
+            return found
 
-    _scan = _checked_scan  # type: ignore[assignment] # the C one is a class
+        return checked_scan
 
     def _make_python_encoder(default: Any, quote: Any) -> Any:
         return json.encoder._make_iterencode(  # type: ignore[attr-defined]  # noqa: SLF001 - what JSONEncoder itself calls
@@ -238,3 +261,5 @@ except (ImportError, AttributeError, TypeError):
 
     _encode = _make_python_encoder(_refuse_numbers, _quote)
     _encode_with_numbers = _make_python_encoder(_raw_number, _string_or_raw)
+
+_scan = _make_scan(_Context)

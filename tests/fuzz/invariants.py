@@ -41,8 +41,9 @@ PROGRAMS = {
     "nvidia-container-cli",
     "nvidia-container-runtime-hook",
     "nvidia-container-toolkit",
+    "oci-nvidia-hook",
 }
-LEGACY = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
+LEGACY = ("nvidia-container-runtime-hook", "nvidia-container-toolkit", "oci-nvidia-hook")
 STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 NAMES: dict[tuple[str, ...], set[str]] = {
     (): {"process", "root", "mounts", "hooks", "annotations", "linux"},
@@ -343,8 +344,9 @@ def check_hooks(spec, made, decision, given_settings):
         assert is_subsequence(hooks, given[stage] or [])
         assert [h for h in hooks if not is_nvidia(h)] == [h for h in given[stage] or [] if not is_nvidia(h)]
         for hook in filter(is_nvidia, hooks):
-            if decision.spec_class == "legacy" and stage == "prestart" and hook["path"].endswith(LEGACY):
+            if decision.spec_class == "legacy" and stage == "prestart" and is_trigger(hook, trusted):
                 continue
+            assert hook["path"].rpartition("/")[2] not in LEGACY
             assert given_settings.get("hooks_run", True) or not decision.gpu_requested
             is_memory = MEMORY in hook["args"][1:3]
             assert stage == ("createRuntime" if is_memory else "createContainer")
@@ -400,6 +402,14 @@ def check_links(spec, made, decision):
         is_over = any(one.startswith(f"{link}/") and one != f"{link}/" for one in around)
         is_inside = any(f"{link}/".startswith(one) and one != f"{link}/" for one in around)
         assert link in there or is_over or is_inside, link
+
+
+def is_trigger(hook, trusted):
+    """What runsc takes for a request, as NVIDIA's toolkit writes it, and in a directory of its programs."""
+    folder, _, name = hook["path"].rpartition("/")
+    folders = {"/usr/bin", *(path.rpartition("/")[0] for path in trusted)}
+    words = hook.get("args") or []
+    return folder in folders and name == LEGACY[0] and words[1:] == ["prestart"] and words[0].endswith(name)
 
 
 def has_new_name(hook, trusted):

@@ -1,4 +1,4 @@
-"""`legacy.*`: the prestart hook stays, as runsc's trigger; what would fail late is said early."""
+"""`legacy.*`: NVIDIA's own prestart hook stays, as runsc's trigger; what would fail late is said early."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from nvproxy_wrapper.judge.decision import Refusal
 from nvproxy_wrapper.judge.device_nodes import PREFIX, gpu_minor, gpus_in, is_served
 from nvproxy_wrapper.judge.environment import VISIBLE_DEVICES, values, with_one
 from nvproxy_wrapper.judge.host_view import PROGRAM_PATH
+from nvproxy_wrapper.judge.nvidia_hooks import LEGACY_HOOK, find
 from nvproxy_wrapper.judge.request import parse_visible_devices, written
 
 TYPE_CHECKING = False
@@ -14,6 +15,28 @@ if TYPE_CHECKING:
     from nvproxy_wrapper.judge.draft import Draft
 
 RULE = "legacy.listed"
+
+
+def keep_trigger(draft: Draft) -> None:
+    """`legacy.hook`: of the hooks by the legacy hook's names only the one stays that NVIDIA's toolkit writes.
+
+    Raises:
+        Refusal: a GPU is asked for, and none of them is that one.
+    """
+    hooks = [hook for hook in find(draft.hooks) if hook.is_legacy]
+    reasons = [(hook, hook.why_no_trigger(draft.settings.trusted_hooks)) for hook in hooks]
+    if draft.facts.gpu_requested and all(why is not None for _, why in reasons):
+        hook, why = reasons[0]
+        raise Refusal(
+            "legacy.hook",
+            f"the hook {hook.hook['path']} at {hook.stage} stands for the GPUs that are asked for, and it is"
+            f" not taken for NVIDIA's: {why}",
+            f"Let the engine use /usr/bin/{LEGACY_HOOK}, or start the container by NVIDIA's runtime; where"
+            " NVIDIA's programs lie elsewhere, name them in trusted_hooks in the inventory.",
+        )
+    for hook, why in reasons:
+        if why is not None:
+            draft.drop_hook(hook, "legacy.hook", why)
 
 
 def one_value(draft: Draft) -> None:

@@ -117,6 +117,58 @@ def test_a_kill_before_any_step_leaves_the_old_spec_or_the_new_one_and_the_next_
     print(f"killed before {old_ones + new_ones} steps: {old_ones} old specs, {new_ones} new ones")
 
 
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
+def test_a_signal_before_any_step_ends_it_silently_and_the_bundle_is_whole(wrapper, name):
+    new = rewritten(wrapper)
+    old_ones = new_ones = 0
+    for step, bundle, inject in one_by_one(wrapper):
+        if name != "INT" and step.split()[0] not in ("fsync", "renameat", "execve"):
+            # Python has handlers for SIGINT alone; of the others these steps tell enough.
+            continue
+        call = create(wrapper, bundle, prefix=strace(wrapper, *inject(f"signal={name}")))
+        # strace ends itself by the signal that ended what it started; `unshare` became strace.
+        assert call.status == -signal.Signals[f"SIG{name}"], step
+        assert (call.runsc, call.stdout, call.stderr, call.errors) == (None, "", "", []), step
+        found = (bundle / "config.json").read_bytes()
+        assert found in (CSV, new), step
+        old_ones += found == CSV
+        new_ones += found == new
+        again = create(wrapper, bundle)
+        assert (again.status, again.runsc.spec) == (0, new), step
+        if found == CSV:
+            assert [path.name for path in bundle.iterdir()] == ["config.json"], step
+    assert old_ones
+    assert new_ones
+    print(f"SIG{name} before {old_ones + new_ones} steps: {old_ones} old specs, {new_ones} new ones")
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
+def test_a_signal_that_is_ignored_stays_so_for_runsc(wrapper, name):
+    bundle = wrapper.bundle("b", CSV)
+    ignoring = ["/bin/sh", "-c", f"trap '' {name}; exec \"$@\"", "sh"]
+    call = create(wrapper, bundle, prefix=ignoring)
+    number = signal.Signals[f"SIG{name}"]
+    assert call.status == 0
+    assert call.runsc.ignored_signals & (1 << (number - 1))
+    assert not create(wrapper, bundle).runsc.ignored_signals & (1 << (number - 1))
+
+
+def test_a_fault_after_the_rewrite_puts_the_bundle_back_or_says_that_it_could_not(wrapper):
+    """What cannot be put back is not said to be as it was."""
+    wrapper.runsc.write_bytes(b"\0not a program")
+    bundle = wrapper.bundle("b", CSV)
+    assert "cannot be executed" in create(wrapper, bundle).stderr
+    assert (bundle / "config.json").read_bytes() == CSV
+    # The second rename is the one that puts it back.
+    call = create(
+        wrapper, bundle, prefix=strace(wrapper, "--trace=renameat", "--inject=renameat:error=EIO:when=2")
+    )
+    assert (call.status, call.runsc) == (1, None)
+    assert "could not be put back: " in call.errors[-1]
+    assert "as it was" not in call.errors[-1]
+    assert (bundle / "config.json").read_bytes() != CSV
+
+
 @pytest.mark.parametrize("error", ["EIO", "EINTR"])
 def test_a_step_that_fails_ends_in_the_new_spec_under_runsc_or_in_a_refusal_with_the_old_one(wrapper, error):
     new = rewritten(wrapper)

@@ -106,9 +106,9 @@ def check(data: bytes) -> str:
     told = f"for {arguments} runsc executes {runs}"
     assert call.reads_spec, f"{told}, and the scanner sees {call.subcommand}"
     assert call.container == runs.container, f"{told}, and the scanner sees the container {call.container!r}"
-    if call.other_bundle is not None:
+    if len(call.bundles) > 1:
         return "refused, as it may mean two bundles"
-    assert call.bundle == runs.bundle, f"{told}, and the scanner sees the bundle {call.bundle!r}"
+    assert call.bundles == [runs.bundle], f"{told}, and the scanner sees the bundles {call.bundles}"
     return _what_is_odd(arguments, runs)
 
 

@@ -3,7 +3,17 @@
 import pytest
 
 from nvproxy_wrapper.host.views import ProcDriverView
-from tests.unit.wrapper.specs import LEGACY, NO_DRIVER, asked_by_mounts, asking, captured, hook, judge, node
+from tests.unit.wrapper.specs import (
+    LEGACY,
+    NO_DRIVER,
+    asked_by_mounts,
+    asking,
+    captured,
+    hook,
+    judge,
+    node,
+    rules_of,
+)
 
 CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
 
@@ -84,6 +94,117 @@ def test_the_trigger_stays_and_other_hooks_are_judged_as_everywhere():
     decision = judge(spec)
     assert decision.spec_class == "legacy"
     assert decision.spec["hooks"] == {**spec["hooks"], "createContainer": [good]}
+
+
+TRIGGER = {
+    "path": "/usr/bin/nvidia-container-runtime-hook",
+    "args": ["nvidia-container-runtime-hook", "prestart"],
+}
+OPERATORS = {
+    "path": "/usr/local/nvidia/toolkit/nvidia-container-runtime-hook",
+    "args": ["nvidia-container-runtime-hook", "prestart"],
+}
+# As the toolkit writes it up to 1.13 (internal/modifier/stable.go), and as dockerd does for --gpus.
+WHOLE_PATH = {**TRIGGER, "args": [TRIGGER["path"], "prestart"]}
+DOCKERS = {**TRIGGER, "env": ["PATH=/usr/bin", "LD_PRELOAD=of dockerd's own"]}
+NO_TRIGGERS = [
+    ("prestart", {"path": path, "args": args})
+    for path, args in [
+        # oci-nvidia-hook.json of toolkit 1.10, and the script of its packages before.
+        ("/usr/bin/nvidia-container-toolkit", ["nvidia-container-toolkit", "prestart"]),
+        ("/usr/local/nvidia/toolkit/nvidia-container-toolkit", ["nvidia-container-toolkit", "prestart"]),
+        ("/tmp/evil/nvidia-container-toolkit", ["x", "--whatever"]),
+        ("nvidia-container-toolkit", []),
+        ("/usr/libexec/oci/hooks.d/oci-nvidia-hook", ["oci-nvidia-hook", "prestart"]),
+        ("/tmp/nvidia-container-runtime-hook", ["nvidia-container-runtime-hook", "prestart"]),
+        ("/usr/bin/../bin/nvidia-container-runtime-hook", ["nvidia-container-runtime-hook", "prestart"]),
+        ("/usr/bin//nvidia-container-runtime-hook", ["nvidia-container-runtime-hook", "prestart"]),
+        ("nvidia-container-runtime-hook", ["nvidia-container-runtime-hook", "prestart"]),
+        (TRIGGER["path"], ["nvidia-container-runtime-hook", "poststop"]),
+        (TRIGGER["path"], ["nvidia-container-runtime-hook", "-debug", "prestart"]),
+        (TRIGGER["path"], ["nvidia-container-runtime-hook", "prestart", "more"]),
+        (TRIGGER["path"], ["sh", "prestart"]),
+        (TRIGGER["path"], ["/tmp/nvidia-container-runtime-hook", "prestart"]),
+        (TRIGGER["path"], []),
+    ]
+] + [
+    (stage, hook)
+    for stage in ("createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+    for hook in (TRIGGER, {"path": "/usr/bin/nvidia-container-toolkit", "args": ["x", "prestart"]})
+]
+
+
+def with_hook(spec, stage, item):
+    """The spec with this hook for the toolkit's own, at its place."""
+    others = [one for one in spec["hooks"]["prestart"] if "nvidia" not in one["path"]]
+    spec["hooks"] = {"prestart": others}
+    spec["hooks"].setdefault(stage, []).append(item)
+    return spec
+
+
+@pytest.mark.parametrize("item", [TRIGGER, WHOLE_PATH, DOCKERS], ids=["now", "up to 1.13", "dockerd's"])
+def test_the_hook_that_the_toolkit_writes_is_the_trigger_and_stays(item):
+    for values in (("1",), ("void",), ()):
+        spec = asking(with_hook(captured(LEGACY), "prestart", item), *values)
+        decision = judge(spec)
+        assert (decision.spec_class, decision.refusal) == ("legacy", None)
+        assert decision.spec["hooks"] == spec["hooks"]
+
+
+def test_nvidias_programs_in_another_directory_are_trusted_by_the_setting_and_the_hook_is_with_them():
+    spec = with_hook(captured(LEGACY), "prestart", OPERATORS)
+    refusal = judge(spec).refusal
+    assert (refusal.rule, "trusted_hooks" in refusal.remedy) == ("legacy.hook", True)
+    decision = judge(spec, trusted_hooks=["/usr/local/nvidia/toolkit/nvidia-ctk"])
+    assert (decision.refusal, decision.spec["hooks"]) == (None, spec["hooks"])
+    assert judge(captured(LEGACY), trusted_hooks=["/usr/local/nvidia/toolkit/nvidia-ctk"]).refusal is None
+
+
+@pytest.mark.parametrize(("stage", "item"), NO_TRIGGERS)
+@pytest.mark.parametrize("value", ["1", "all", "none"])
+def test_a_gpu_that_only_another_hook_stands_for_is_refused(stage, item, value):
+    spec = asking(with_hook(captured(LEGACY), stage, item), value)
+    decision = judge(spec)
+    assert (decision.spec_class, decision.gpu_requested) == ("legacy", True)
+    assert decision.refusal.rule == "legacy.hook"
+    assert item["path"] in decision.refusal.message
+
+
+@pytest.mark.parametrize(("stage", "item"), NO_TRIGGERS)
+@pytest.mark.parametrize("values", [("void",), ("",), ()])
+def test_where_no_gpu_is_asked_for_another_hook_is_dropped_and_the_container_runs(stage, item, values):
+    spec = asking(with_hook(captured(LEGACY), stage, item), *values)
+    decision = judge(spec)
+    assert (decision.refusal, decision.gpu_requested, decision.runsc_flags) == (None, False, [])
+    left = [one["path"] for hooks in decision.spec["hooks"].values() for one in hooks]
+    assert left == ["/proc/222/exe"]
+    assert "legacy.hook" in rules_of(decision)
+    assert not judge(decision.spec).changed
+
+
+@pytest.mark.parametrize(("stage", "item"), NO_TRIGGERS)
+def test_beside_the_trigger_another_hook_is_dropped(stage, item):
+    spec = captured(LEGACY)
+    spec["hooks"].setdefault(stage, []).append(item)
+    decision = judge(spec)
+    assert (decision.refusal, decision.gpu_requested) == (None, True)
+    assert decision.spec["hooks"] == captured(LEGACY)["hooks"]
+
+
+@pytest.mark.parametrize(("stage", "item"), NO_TRIGGERS)
+def test_where_devices_are_listed_another_hook_is_dropped_at_every_stage(stage, item):
+    spec = captured("1.20.0_jit-cdi_visible-all")
+    spec["hooks"].setdefault(stage, []).append(item)
+    decision = judge(spec)
+    assert decision.refusal is None
+    assert item not in decision.spec["hooks"].get(stage, [])
+
+
+def test_another_hook_hides_no_part_of_a_gpu_spec():
+    spec = with_hook(captured("1.20.0_legacy_no-gpu"), *NO_TRIGGERS[0])
+    part = hook("/usr/bin/nvidia-ctk", "hook", "update-ldcache", "--folder", "/usr/lib64")
+    spec["hooks"]["createContainer"] = [part]
+    assert judge(spec).refusal.rule == "devices.exist"
 
 
 def test_another_hook_is_judged_also_where_no_gpu_is_asked_for():

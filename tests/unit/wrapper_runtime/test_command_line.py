@@ -71,15 +71,18 @@ def test_the_subcommand_is_the_first_argument_that_is_no_flag(line, subcommand):
         ("create --bundle=/a=b abc", "/a=b"),
         ("create --bundle . abc", "."),
         ("create --bundle /b", "/b"),
-        ("create --bundle", "."),
-        ("create --pid-file", "."),
         ("create --bundle /b --detach", "/b"),
     ],
 )
 def test_the_bundle_is_the_last_one_given_behind_the_subcommand(line, bundle):
     call = CommandLine(line.split())
     assert call.reads_spec
-    assert (call.bundle, call.other_bundle) == (bundle, None)
+    assert call.bundles == [bundle]
+
+
+@pytest.mark.parametrize("line", ["create --bundle", "create --pid-file"])
+def test_a_line_that_ends_in_the_midst_of_a_flag_means_no_bundle_as_runsc_refuses_it(line):
+    assert CommandLine(line.split()).bundles == []
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,7 @@ def test_the_bundle_is_the_last_one_given_behind_the_subcommand(line, bundle):
 def test_of_two_bundles_that_a_line_may_mean_none_is_guessed(line, bundles):
     call = CommandLine(line.split())
     assert call.reads_spec
-    assert {call.bundle, call.other_bundle or call.bundle} == bundles
+    assert set(call.bundles) == bundles
 
 
 @pytest.mark.parametrize(
@@ -128,7 +131,7 @@ def test_the_log_is_the_last_one_given_before_the_subcommand(line, log):
 
 def bundles(call):
     """Every bundle that it may mean."""
-    return [call.bundle] if call.other_bundle is None else [call.bundle, call.other_bundle]
+    return call.bundles
 
 
 GLOBAL_BOOLEANS = "systemd-cgroup debug rootless nvproxy version help"
@@ -238,7 +241,7 @@ def test_the_container_is_the_last_argument_of_a_creation(line, container):
 
 
 def test_an_empty_bundle_is_the_working_directory_as_for_runsc():
-    assert CommandLine(["create", "--bundle", "", "abc"]).bundle == "."
+    assert CommandLine(["create", "--bundle", "", "abc"]).bundles == ["."]
 
 
 ARGUMENT = st.sampled_from(

@@ -388,6 +388,6 @@ def test_what_is_kept_is_the_spec_that_the_shim_and_the_wrapper_read(one_host, a
     if not at:
         return
     call = CommandLine(arguments)
-    read = {str(Path(one_host.home, "wd", where)) for where in (shims_bundle(arguments), call.bundle)}
-    assert (call.subcommand, call.other_bundle) == ("create", None)
+    read = {str(Path(one_host.home, "wd", where)) for where in (shims_bundle(arguments), *call.bundles)}
+    assert (call.subcommand, len(call.bundles)) == ("create", 1)
     assert {str(path) for path in at} == read

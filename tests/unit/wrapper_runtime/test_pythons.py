@@ -20,20 +20,25 @@ def test_a_gpu_container_starts_and_its_line_is_in_the_decision_log(wrapper):
     assert wrapper.decisions()[0]["given"] == ["/dev/nvidia-uvm", "/dev/nvidia0", "/dev/nvidiactl"]
 
 
+@pytest.mark.parametrize("word", [b"/dev/nvidia0", b"nvidia"], ids=["a node", "a word"])
 @pytest.mark.parametrize(
     "spec",
-    [b"nvidia", b"{", b'{"nvidia":', b'{"nvidia":1,}', b'{"nvidia":"\xff"}', b'{"nvidia":' + b"[" * 10_000],
-    ids=["no JSON", "a brace", "half a pair", "a comma too many", "no UTF-8", "deep"],
+    [b"%s", b'{"%s":', b'{"%s":1,}', b'{"%s":"\xff"}', b'{"%s":' + b"[" * 10_000, b'{"a":"%s","a":"b"}'],
+    ids=["no JSON", "half a pair", "a comma too many", "no UTF-8", "deep", "twice"],
 )
-def test_a_broken_spec_with_a_trace_is_refused_with_a_sentence(wrapper, spec):
-    call = wrapper.call("create", "--bundle", str(wrapper.bundle("b", spec)), "abc")
-    if b"nvidia" in spec:
+def test_a_broken_spec_is_refused_with_a_sentence_or_left_to_runsc(wrapper, spec, word):
+    call = wrapper.call("create", "--bundle", str(wrapper.bundle("b", spec % word)), "abc")
+    assert "Traceback" not in call.stderr
+    if call.runsc is None:
         assert call.status == 1
         assert "config.json" in call.errors[-1]
         assert "wrapper.fault" not in call.errors[-1]
-        assert "Traceback" not in call.stderr
     else:
-        assert call.status == 0
+        assert (call.status, call.errors, call.runsc.spec) == (0, [], spec % word)
+    if b"[[" not in spec:
+        # How deep Python reads is another in each version; too deep is refused.
+        is_json = b":" in spec and spec.endswith(b'"}')
+        assert (call.runsc is None) == (word != b"nvidia" and not is_json)
 
 
 def test_a_refusal_says_the_same(wrapper):
