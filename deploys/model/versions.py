@@ -59,7 +59,7 @@ TOOLKIT_FLOOR = ToolkitVersion(1, 17, 8, 1)
 # From it on, mode auto means jit-cdi where it used to mean legacy (nvidia-container-toolkit commit 6149592b).
 AUTO_FLOOR = ToolkitVersion(1, 18, 0, 1)
 # What an inventory that names none gets. The lab's mirror has it by that.
-TOOLKIT_DEFAULT = ToolkitVersion(1, 20, 0, 1)
+TOOLKIT_DEFAULT = ToolkitVersion(1, 20, 1, 1)
 
 
 @total_ordering

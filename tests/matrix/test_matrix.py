@@ -16,15 +16,10 @@ CELLS = list(cells(TOOLKITS, RELEASES))
 
 # From here on the specs of the listing modes say `void`, whatever was asked for (docs/upstream-report.md).
 VOID_SINCE = (1, 20, 1)
-UNTOLD = pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the wrapper cannot tell what was asked for; take this away when it can",
-)
 
 
 def is_untold(cell):
-    """The csv cells that the wrapper refuses today, and `image-first`, where it gives what the image says.
+    """The csv cells of which the shim leaves too little in the spec: without the entry they are refused.
 
     In csv mode `void` stands for any request, unless hooks name the GPUs one by one (`one`). Of two entries
     the shim replaces the last, so that the image's is left. In `image-all` that does no harm: for GPU 1, csv
@@ -46,11 +41,7 @@ def results(measurement):
 
 @pytest.mark.parametrize(
     "cell",
-    [
-        pytest.param(cell, id=cell.id, marks=[UNTOLD] if is_untold(cell) else [])
-        for cell in CELLS
-        if cell.absence is None
-    ],
+    [pytest.param(cell, id=cell.id) for cell in CELLS if cell.absence is None],
 )
 def test_behind_the_wrapper_a_container_gets_what_it_asked_for(results, cell):
     result = results[cell, Behind.WRAPPER]

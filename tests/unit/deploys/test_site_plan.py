@@ -84,17 +84,17 @@ def test_a_drifted_repository_is_written_and_its_packages_are_checked_again(path
 
 
 @pytest.mark.parametrize("package", TOOLKIT_PACKAGES)
-@pytest.mark.parametrize("version", [None, "1.17.8-1", "1.20.1-1"])
+@pytest.mark.parametrize("version", [None, "1.17.8-1", "1.20.2-1"])
 def test_one_package_at_another_version_means_all_four_are_installed_again(package, version):
     drift = without("packages", package) if version is None else at("packages", package, value=version)
     made = site_plan(SETTINGS, drifted(CONVERGED, drift), SOURCES)
     is_now = version or "not installed"
     assert made.packages == PackageChange(
-        version="1.20.0-1",
+        version=SETTINGS.toolkit_version,
         repository_url=SETTINGS.toolkit_repository_url,
         source=CONVERGED.text_of(paths.APT_SOURCE),
         key=SOURCES.toolkit_key,
-        why=f"NVIDIA Container Toolkit 1.20.0-1: {package} is {is_now}",
+        why=f"NVIDIA Container Toolkit {SETTINGS.toolkit_version}: {package} is {is_now}",
     )
     assert (made.kernel, made.release, made.wrapper, made.engine, made.links) == (None, None, None, None, ())
 
