@@ -105,7 +105,7 @@ def store(
     more = len(changed) - _CHANGES_SHOWN
     said = [f"CHANGED: {difference}" for difference in changed[:_CHANGES_SHOWN]]
     said += [f"and {more} changes more: see the report"] if more > 0 else []
-    return [*said, *notice, f"Report: {path} (also as .html and .xml)"]
+    return [*said, *notice, f"Report: {path}"]
 
 
 def _compared(
