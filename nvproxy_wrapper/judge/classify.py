@@ -182,7 +182,7 @@ class Facts:
             return
         self._take(request.read(parts, request.without_answer(asked), settings.swarm_resources))
         self.hides_request = request.hides_request(
-            asked, self.requested, settings.toolkit_version, is_older=_is_from_before_1_19(parts)
+            asked, self.asked, settings.toolkit_version, is_older=_is_from_before_1_19(parts)
         )
         # Not where it is `void`: from 1.20.1 on that stands also in the place of what was asked for.
         is_unsaid = not asked and not self.asked.sources and not self.is_rewritten

@@ -49,6 +49,7 @@ _SWARM_PREFIX = "DOCKER_RESOURCE_"
 """Swarm tells a task of its generic resources by DOCKER_RESOURCE_KIND (moby, genericresource.EnvFormat)."""
 
 _ANNOTATIONS = "cdi.k8s.io/"
+_BY_ANNOTATIONS = f"annotations {_ANNOTATIONS}"
 _GPU_KIND = ("nvidia.com", "gpu")
 
 
@@ -92,17 +93,20 @@ class Asked:
         self.evidence = [f"{source}" for source in sources if source.where != VISIBLE_DEVICES]
 
 
-def read(parts: Parts, variable: list[str], swarm_resources: list[str]) -> Asked:
+def read(
+    parts: Parts, variable: list[str], swarm_resources: list[str], *, by_annotations: bool = True
+) -> Asked:
     """What a spec asks for.
 
     Args:
         parts: the spec; its variable is not looked at.
         variable: the values of NVIDIA_VISIBLE_DEVICES that count, see `last` and `without_answer`.
         swarm_resources: the names in the toolkit's `swarm-resource`.
+        by_annotations: whether annotations ask, too.
     """
     elsewhere = [
         Source(_MOUNTS, volume_mount_request(parts.mounts)),
-        Source(f"annotations {_ANNOTATIONS}", _annotated(parts.annotations)),
+        Source(_BY_ANNOTATIONS, _annotated(parts.annotations) if by_annotations else None),
         *_other_swarm_resources(parts.env, swarm_resources),
     ]
     elsewhere = [source for source in elsewhere if source.request is not None]
@@ -128,7 +132,8 @@ def read_legacy(parts: Parts, variable: list[str], swarm_resources: list[str]) -
     """What a spec asks for by NVIDIA's legacy hook: mounts alone are nothing to runsc, and stay so."""
     asks = any(parse_visible_devices(value) is not None for value in variable)
     if asks or any(values(parts.env, name) for name in swarm_resources):
-        return read(parts, variable, swarm_resources)
+        # The hook knows no annotation, nor nvidia-container-cli the names in one.
+        return read(parts, variable, swarm_resources, by_annotations=False)
     return of_variable(variable)
 
 
@@ -163,11 +168,12 @@ def without_answer(asked: list[str]) -> list[str]:
     return asked[:-1] if len(asked) > 1 and asked[-1] == "void" else asked
 
 
-def hides_request(asked: list[str], found: Request, toolkit_version: str, *, is_older: bool) -> bool:
-    """Whether `void` may stand in the place of the value that counted, beside one that an image set.
+def hides_request(asked: list[str], found: Asked, toolkit_version: str, *, is_older: bool) -> bool:
+    """Whether `void` may stand in the place of the value that counted, where an image can have set the rest.
 
-    Where the toolkit's version is not known, only `all` is not believed: it is what images say, and would
-    give every GPU where one was asked for; what names GPUs gives no more than these.
+    Where the toolkit's version is not known, a value of the variable is not believed if it is `all`: that is
+    what images say, and would give every GPU where one was asked for; what names GPUs gives no more than
+    these. Swarm's variables beside `void` alone are not believed at all: an image can set them, too.
 
     Args:
         asked: the values of the variable.
@@ -175,10 +181,12 @@ def hides_request(asked: list[str], found: Request, toolkit_version: str, *, is_
         toolkit_version: of the settings; "" where it is not known.
         is_older: the spec itself shows that a toolkit before 1.20.1 wrote it; for where it is not known.
     """
-    if without_answer(asked) == asked:
+    is_beside = without_answer(asked) != asked
+    is_swarms = any(source.where not in (_MOUNTS, _BY_ANNOTATIONS) for source in found.sources)
+    if not is_beside and not (asked == ["void"] and is_swarms and found.request is not None):
         return False
     if not toolkit_version:
-        return is_all(found) and not is_older
+        return (is_all(found.request) or not is_beside) and not is_older
     numbers = toolkit_version.partition("-")[0].partition("~")[0].split(".")
     return not all(map(str.isdigit, numbers)) or [int(number) for number in numbers] >= [1, 20, 1]
 

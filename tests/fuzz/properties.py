@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nvproxy_wrapper.judge import strict_json
 from tests.fuzz.hosts import HOSTS
-from tests.fuzz.invariants import check
+from tests.fuzz.invariants import allows_everything, check, part
 from tests.specs.captured_specs import CAPTURED
 from tests.unit.wrapper.mutations import MUTATIONS, POD_SPECS, SETTINGS, SPECS, VALUES, build
 from tests.unit.wrapper.specs import judge
@@ -88,7 +88,13 @@ def a_hook_with_a_new_name_never_makes_a_class(drawn: Any, stage: str, program: 
     except (AttributeError, TypeError):
         return  # Hooks that are none.
     plain, more = judge(before, HOSTS["captured"].view), judge(spec, HOSTS["captured"].view)
-    if plain.spec_class == "device-plugin" or any("are an engine's" in line for line in plain.evidence):
+    try:
+        rules = part(before, "linux", "resources", "devices")
+    except AttributeError:
+        rules = []  # No reader finds a part of that shape.
+    is_privileged = any(isinstance(rule, dict) and allows_everything(rule) for rule in rules or [])
+    is_engines = is_privileged or any("are an engine's" in line for line in plain.evidence)
+    if plain.spec_class == "device-plugin" or is_engines:
         # It is a trace of the toolkit, whose list may be one of csv mode.
         asked = plain.gpus if plain.refusal is None else more.gpus
         assert more.refusal or asked is None or set(more.gpus) <= set(asked)

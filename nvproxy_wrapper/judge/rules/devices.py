@@ -237,12 +237,12 @@ def _unasked(draft: Draft, listed: set[int]) -> Refusal:
             "Set NVIDIA_VISIBLE_DEVICES to all, none, an index or a UUID. Where another variable asks, name"
             " it in swarm_resources of the wrapper's settings.",
         )
-    said = f"NVIDIA_VISIBLE_DEVICES is '{written(facts.requested)}', then void" if facts.hides_request else ""
+    said = " and ".join(map(str, facts.asked.sources)) if facts.hides_request else ""
     return Refusal(
         "devices.scope",
         f"the spec lists {len(listed)} GPUs, and its environment does not say which were asked for"
-        f"{said and f', as {said}'}: the toolkit, from 1.20.1 on, puts void in the place of the value of"
-        " NVIDIA_VISIBLE_DEVICES that counts, or nothing set it",
+        f"{said and f' ({said}, and void follows)'}: the toolkit, from 1.20.1 on, puts void in the place of"
+        " the value of NVIDIA_VISIBLE_DEVICES that counts, or nothing set it",
         "Start the container by Docker, with the runtime that was installed together with this wrapper: it"
         " keeps what was asked for. Otherwise set NVIDIA_VISIBLE_DEVICES to all, none, an index or a UUID;"
         " with toolkit 1.20.1 or later set toolkit_mode to auto, which lists just the GPUs asked for, or"

@@ -363,3 +363,10 @@ def test_two_names_of_one_gpu_in_two_places_are_no_conflict(host):
     assert judge(asked_by_mounts(asking(captured(LEGACY), "1"), uuid), host).gpus == [1]
     assert judge(asked_by_mounts(asking(captured(LEGACY), "2"), uuid), host).refusal.rule == "legacy.env"
     assert judge(asked_by_mounts(asking(captured(LEGACY), "1"), uuid), NO_DRIVER).refusal.rule == "legacy.env"
+
+
+def test_an_annotation_asks_the_legacy_hook_for_nothing():
+    """nvidia-container-cli knows no name of CDI's; the toolkit reads annotations in mode cdi alone."""
+    spec = asking(captured(LEGACY), "all")
+    spec["annotations"] = {"cdi.k8s.io/x": "nvidia.com/gpu=0"}
+    assert judge(spec).requested == "all"

@@ -195,8 +195,18 @@ def test_a_value_beside_a_void_that_may_stand_for_another_is_not_believed(value,
     """`docker run --gpus device=1` with an image that says all, from toolkit 1.20.1 on: [all, void]."""
     refusal = judge(csv(value), host, toolkit_version=version).refusal
     assert refusal.rule == "devices.scope"
-    assert f"'{value}', then void" in refusal.message
+    assert f"NVIDIA_VISIBLE_DEVICES asks for {value}, and void follows" in refusal.message
     assert "by Docker" in refusal.remedy
+
+
+@pytest.mark.parametrize(("version", "is_believed"), [("", False), ("1.20.1", False), ("1.20.0", True)])
+def test_swarms_variable_beside_a_lone_void_may_be_the_images(version, is_believed, host):
+    """What the user asked for, `none` perhaps, has been replaced; an image can set any other variable."""
+    spec = asking(captured(CSV_ALL), "void")
+    spec["process"]["env"].append("DOCKER_RESOURCE_GPU=1")
+    decision = judge(spec, host, toolkit_version=version)
+    assert decision.gpus == ([1] if is_believed else [])
+    assert bool(decision.refusal) is not is_believed
 
 
 def test_where_the_version_is_not_known_the_images_all_is_not_believed(host):
