@@ -278,21 +278,20 @@ def _fault(error: BaseException) -> Refusal:
 
 def _report(level: str, sentence: str, log: str | None) -> None:
     """Say `sentence` on the error stream and in the runtime's log, whose last error Docker shows its user."""
-    text = printable(_bounded(sentence))
-    _append(log, _log_line(level, text))
+    _append(log, _log_line(level, sentence))
     try:
-        posix.write(2, text.encode("utf-8") + b"\n")
+        posix.write(2, _readable(sentence).encode("utf-8") + b"\n")
     except OSError:
         pass
 
 
 def _log_line(level: str, sentence: str) -> bytes:
-    line = {"level": level, "msg": _bounded(sentence), "time": decision_log.timestamp()}
+    line = {"level": level, "msg": _readable(sentence), "time": decision_log.timestamp()}
     return strict_json.dumps(line) + b"\n"
 
 
-def _bounded(sentence: str) -> str:
-    return sentence[:_MAX_SENTENCE].encode("utf-8", "backslashreplace").decode("utf-8")
+def _readable(sentence: str) -> str:
+    return printable(sentence[:_MAX_SENTENCE])
 
 
 def _append(path: str | None, data: bytes) -> None:

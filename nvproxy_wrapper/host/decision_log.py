@@ -46,7 +46,7 @@ def append(path: str, decision: Decision, container: str, started: float) -> str
         "ms": round((time.monotonic() - started) * 1000),
         "pid": posix.getpid(),
     }
-    data = strict_json.dumps(line) + b"\n"
+    data = strict_json.dumps(_readable(line)) + b"\n"
     try:
         fd = posix.open(path, _FLAGS, 0o640)
         try:
@@ -67,14 +67,14 @@ def timestamp() -> str:
 def _pod(pod: Pod | None) -> dict[str, str]:
     # What is not there has no key, so that a line of Docker's is as long as it was.
     named = {} if pod is None else {"pod": pod.name, "namespace": pod.namespace, "container": pod.container}
-    return {key: _bounded(printable(name)) for key, name in named.items() if name}
+    return {key: _bounded(name) for key, name in named.items() if name}
 
 
 def _requested(decision: Decision) -> str | list[str] | None:
     """The request; in a pod, where an engine gives GPUs by CDI and the spec names none, what it gave."""
     if decision.requested is not None or decision.pod is None or not decision.gpu_requested:
         return decision.requested
-    return [printable(name) for name in decision.pod.cdi_devices] or decision.opens or None
+    return list(decision.pod.cdi_devices) or decision.opens or None
 
 
 def _asked(requested: str | list[str] | None) -> str | list[str] | None:
@@ -84,9 +84,18 @@ def _asked(requested: str | list[str] | None) -> str | list[str] | None:
 
 
 def _bounded(text: str) -> str:
-    """What a stranger wrote: an image may carry a megabyte of it, or what steers the reader's terminal."""
+    # A stranger wrote it: an image may carry a megabyte of it.
     shown = printable(text[: _MAX_TEXT + 1])
     return shown if len(shown) <= _MAX_TEXT else shown[:_MAX_TEXT] + "…"
+
+
+def _readable(value: Any) -> Any:
+    """The value with every text in it printable, whoever wrote it: a reader's terminal is not to obey it."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {key: _readable(item) for key, item in value.items()}
+    return [_readable(item) for item in value] if isinstance(value, list) else value
 
 
 def _distinct(items: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nvproxy_wrapper import runtime
 from nvproxy_wrapper.host import decision_log
-from nvproxy_wrapper.judge.decision import Action, Decision, Refusal
+from nvproxy_wrapper.judge.decision import Action, Decision, Notice, Pod, Refusal
 
 # All that JSON and a command line may hold, half of a surrogate pair and bytes that are no text included.
 TEXT = st.text(st.characters(exclude_categories=[])) | st.sampled_from(
@@ -29,7 +29,7 @@ def strings_in(value):
             yield from strings_in(item)
 
 
-def decision(asked, opens, refusal):
+def decision(asked, opens, warnings=(), pod=None):
     return Decision(
         spec_class="csv",
         evidence=[],
@@ -39,8 +39,9 @@ def decision(asked, opens, refusal):
         opens=opens,
         gpus=[],
         actions=[Action("env.void", "x", "y", "z")],
-        warnings=[],
-        refusal=refusal,
+        warnings=list(warnings),
+        pod=pod,
+        refusal=None,
         spec={},
         changed=False,
         runsc_flags=[],
@@ -52,14 +53,22 @@ def decision(asked, opens, refusal):
     asked=TEXT | st.lists(TEXT, max_size=3) | st.none(),
     opens=st.lists(TEXT, max_size=3) | st.none(),
     name=TEXT,
+    words=TEXT,
 )
-def test_every_string_in_the_decision_log_is_printable_and_short(tmp_path, asked, opens, name):
+def test_every_string_in_the_decision_log_is_printable_and_none_floods_it(
+    tmp_path, asked, opens, name, words
+):
     log = tmp_path / "log"
     log.unlink(missing_ok=True)
-    assert decision_log.append(str(log), decision(asked, opens, None), name, time.monotonic()) is None
+    made = decision(
+        asked, opens, [Notice("r", words, words, words, words)], Pod(words, words, words, [words])
+    )
+    assert decision_log.append(str(log), made, name, time.monotonic()) is None
     (line,) = log.read_bytes().decode("utf-8").split("\n")[:-1]
-    assert all(text.isprintable() and len(text) <= 257 for text in strings_in(json.loads(line)))
     assert line.isprintable()
+    logged = json.loads(line)
+    assert all(text.isprintable() for text in strings_in(logged))
+    assert all(len(text) <= 257 for text in strings_in({**logged, "warnings": []}))
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -70,6 +79,7 @@ def test_every_sentence_for_a_user_is_printable(tmp_path, words, capfd):
     runtime._report("error", Refusal("devices.scope", words, words).sentence(), str(log))
     line = log.read_bytes().decode("utf-8").removesuffix("\n")
     assert line.isprintable()
+    assert runtime._log_line("warning", words)[:-1].decode("utf-8").isprintable()
     said = capfd.readouterr().err
     assert said.endswith("\n")
     assert json.loads(line)["msg"] == said[:-1]
@@ -78,6 +88,6 @@ def test_every_sentence_for_a_user_is_printable(tmp_path, words, capfd):
 @pytest.mark.parametrize("text", ["0", "GPU-1", "a b", "é", "\U0001f600"])
 def test_what_is_printable_stays_as_it_was_written(tmp_path, text):
     log = tmp_path / "log"
-    decision_log.append(str(log), decision([text], [text], None), text, 0.0)
+    decision_log.append(str(log), decision([text], [text]), text, 0.0)
     line = json.loads(log.read_text())
     assert (line["id"], line["asked"], line["given"]) == (text, [text], [text])
