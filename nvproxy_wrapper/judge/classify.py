@@ -181,7 +181,7 @@ class Facts:
                 self._take(request.of_legacy_image(self.kept.env))
             return
         self._take(request.read(parts, request.without_answer(asked), settings.swarm_resources))
-        self.hides_request = request.hides_request(
+        self.hides_request = not self.is_rewritten and request.hides_request(
             asked, self.asked, settings.toolkit_version, is_older=_is_from_before_1_19(parts)
         )
         # Not where it is `void`: from 1.20.1 on that stands also in the place of what was asked for.
