@@ -151,6 +151,7 @@ def _rewrite_plain_container(draft: Draft) -> None:
             draft, "pod.sandbox", "this pod's containers may ask for a GPU, and runsc decides that here"
         )
     if is_in_gpu_pod or NVPROXY in draft.annotations:
+        mounts.refuse_what_stays_open(draft)
         mounts.close(draft)
 
 

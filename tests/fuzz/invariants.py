@@ -557,7 +557,7 @@ def check_scope(spec, decision, given_settings, gpus, kept):
         if name.startswith("cdi.k8s.io/") and isinstance(value, str) and value.startswith(NVIDIAS_KINDS)
     ]
     others = [value for name, value in env if name == "DOCKER_RESOURCE_GPU"]
-    if not others or others[-1].strip() in ("none", "all") or swarm:
+    if not others or {"none", "all", "void"}.intersection(map(str.strip, others[-1].split(","))) or swarm:
         others = []
     for value in [*asked, ",".join(ids_in_mounts(whose)), ",".join(annotated), *others[-1:]]:
         if asks(value):

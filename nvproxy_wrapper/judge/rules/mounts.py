@@ -28,11 +28,7 @@ def refuse_nodes(draft: Draft) -> None:
         Refusal: there is such a mount.
     """
     for mount in filter(is_bind, draft.mounts):
-        source, place, options = (
-            mount.get("source") or "",
-            cleaned(mount["destination"]),
-            mount.get("options") or [],
-        )
+        source, place = mount.get("source") or "", cleaned(mount["destination"])
         named = f"the mount of {source} at {mount['destination']}"
         if is_served(place):
             raise Refusal(
@@ -47,11 +43,23 @@ def refuse_nodes(draft: Draft) -> None:
                 "Leave it out, or take an image that does not declare it as a VOLUME: the GPU's nodes are put"
                 " into /dev without it, and what else is needed of it can be mounted by itself.",
             )
-        if "rbind" in options and draft.host.has_open_nodes_below(cleaned(source)):
+    refuse_what_stays_open(draft)
+
+
+def refuse_what_stays_open(draft: Draft) -> None:
+    """`mounts.dev`, the part that holds for plain containers of a pod with GPUs, too: what `close` cannot.
+
+    Raises:
+        Refusal: there is such a mount.
+    """
+    for mount in filter(is_bind, draft.mounts):
+        source = mount.get("source") or ""
+        is_recursive = "rbind" in (mount.get("options") or [])
+        if is_recursive and draft.host.has_open_nodes_below(cleaned(source)):
             raise Refusal(
                 "mounts.dev",
-                f"{named} brings the host's device nodes: they are on a file system that is mounted below it,"
-                " where nodev does not reach",
+                f"the mount of {source} at {mount['destination']} brings the host's device nodes: they are on"
+                " a file system that is mounted below it, where nodev does not reach",
                 "Mount the directories that are needed, one by one.",
             )
 
