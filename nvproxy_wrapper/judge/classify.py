@@ -123,9 +123,9 @@ class Facts:
             self.has_hooks or _has_toolkit_mounts(parts) or (len(asked) > 1 and asked[-1] == "void")
         )
 
-        asks_hook = any(request.parse_visible_devices(value) is not None for value in asked[-1:])
+        of_hook = request.read_legacy(parts, request.last(asked), settings.swarm_resources)
         # No toolkit made this list, so that the hook is the only one to bring libraries.
-        is_beside = bool(legacy) and asks_hook and not self.toolkit_made_devices
+        is_beside = bool(legacy) and of_hook.request is not None and not self.toolkit_made_devices
         if device_nodes.CONTROL in nodes and not is_beside:
             self.gpu_requested = True
             self._read_request(parts, asked, settings)
@@ -138,12 +138,11 @@ class Facts:
             self.hides_request = self.spec_class in ("csv", "mixed") and self.hides_request
         elif legacy and (
             is_beside
-            or ((has_trigger or not others) and not any(device_nodes.is_served(path) for path in nodes))
+            or ((has_trigger or not (others or nodes)) and not any(map(device_nodes.is_served, nodes)))
         ):
             # NVIDIA's hook and runsc keep the last of several values. Nodes that are not served come from
             # what the toolkit does in legacy mode, too, as NVIDIA_GDS=enabled asks for.
-            counts = request.last(asked)
-            self._take(request.read_legacy(parts, counts, settings.swarm_resources))
+            self._take(of_hook)
             self.gpu_requested = self.requested is not None
             self.spec_class = "legacy"
             if is_beside and nodes:

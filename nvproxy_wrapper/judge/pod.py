@@ -138,19 +138,21 @@ def _volumes(annotations: dict[str, Any]) -> list[str]:
 def _empty_dir(name: str, uid: str, annotations: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     """One emptyDir: source and type are the shim's; how it is shared is the pod's to say, in runsc's words.
 
-    Of another volume, or with another source, nothing is kept: what is left of it would still be a hint.
+    Of another volume, or with another source or type, nothing is kept: what is left would still be a hint.
     """
     source = f"{_PODS}/{uid}/volumes/kubernetes.io~empty-dir/{name}"
     field = f"{_MOUNT}{name}."
     if annotations.get(f"{field}source") != source:
         return {}
     # With something in it, it is shared with the host, and then it is a bind.
-    is_shared = annotations.get(f"{field}share") == "shared"
+    types = ("tmpfs", "bind") if annotations.get(f"{field}share") == "shared" else ("tmpfs",)
+    if annotations.get(f"{field}type") not in types:
+        return {}
     options = annotations.get(f"{field}options")
     is_plain = isinstance(options, str) and _OPTIONS.issuperset(options.split(","))
     return {
         f"{field}source": (source,),
-        f"{field}type": ("tmpfs", "bind") if is_shared else ("tmpfs",),
+        f"{field}type": types,
         f"{field}share": _SHARES,
         f"{field}options": (str(options),) if is_plain else (),
     }

@@ -82,6 +82,8 @@ def _of_volume(name: str, given: dict[str, str], made: dict[str, str], *, are_em
         "share": fields["share"] in SHARES,
         "options": set(fields["options"].split(",")) <= PLAIN_OPTIONS,
     }
+    if not may["type"]:
+        return {}  # The shim takes notice of a volume by its type.
     return {f"{PREFIX}{name}.{field}": fields[field] for field, is_right in may.items() if is_right}
 
 
