@@ -111,7 +111,8 @@ class TestTheRealFailures:
             assert 'failure executing hook "/usr/bin/nvidia-ctk"' in failed[0]
             assert "disable-device-node-modification" in gofer
 
-    def test_cdi_without_nvidia_container_cli_dies_for_want_of_it(self, lab):
+    def test_cdi_asks_for_no_nvidia_container_cli_where_void_is_all_that_is_left(self, lab):
+        """Up to 1.20.0 `void` came behind the request, and runsc took the last but one for a legacy one."""
         with fresh_host(lab, HostDefinition("truth-2", gpus=8, engine=Engine.CURRENT)) as host:
             install_one_line_wrapper(lab, host, ("nvidia-container-toolkit-base",), "cdi")
             assert host.run("command -v nvidia-container-cli", check=False).returncode != 0
@@ -119,8 +120,7 @@ class TestTheRealFailures:
             ran = host.run(
                 "docker run --rm --runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=all smoke:1 ls /dev", check=False
             )
-            assert ran.returncode != 0
-            assert "failed to locate nvidia-container-cli in PATH" in ran.stderr
+            assert "nvidia-container-cli" not in ran.stderr
 
 
 def up_in_background(name):
