@@ -22,8 +22,8 @@ pytestmark = pytest.mark.lab
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "upstream.md").read_text(encoding="utf-8")
 TOOLKIT = [toolkit for toolkit in TOOLKIT_VERSIONS if toolkit.by_default][-1]
-# Where the specs were captured the shim left this one as it was; here it refuses it, as no CDI file has a device
-# of that name. What makes the difference is not known.
+# Where the specs were captured the shim left this one as it was; here it refuses it, as no CDI file has a
+# device of that name. What makes the difference is not known.
 REFUSED_HERE_ALONE = ("cdi", "visible-none")
 
 
