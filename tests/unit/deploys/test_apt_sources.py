@@ -187,7 +187,7 @@ def test_a_removal_brings_back_a_file_of_a_run_that_did_not_come_to_its_record()
     [
         (
             "/etc/apt/sources.list",
-            f"deb http://deb.debian.org/debian bookworm main\ndeb {OURS} /\n",
+            f"deb http://mirror.example/debian bookworm main\ndeb {OURS} /\n",
             "line 2",
         ),
         ("/etc/apt/sources.list", f"deb {OURS} /\n", "line 1"),
