@@ -93,6 +93,18 @@ def one_by_one(wrapper):
         shutil.rmtree(bundle)
 
 
+@pytest.fixture(autouse=True)
+def _signals_as_in_a_terminal():
+    """A shell without job control ignores SIGINT for what it starts in the background, and `nohup` SIGHUP."""
+    numbers = [signal.SIGINT, signal.SIGHUP, signal.SIGTERM]
+    ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def test_a_kill_before_any_step_leaves_the_old_spec_or_the_new_one_and_the_next_call_cleans_up(wrapper):
     new = rewritten(wrapper)
     old_ones = new_ones = leftovers = 0
