@@ -44,7 +44,8 @@ def wrapper_settings(settings: Settings, probe: RuntimeProbe) -> str:
         "runsc_args": list(settings.runsc_flags),
         "hooks_run": probe.hooks_run,
         "runsc_flags": list(probe.flags),
-        "runsc_capabilities": [name for name, is_taken in (probe.capabilities or {}).items() if is_taken],
+        # Sorted, as the record of a run is: a second run must not find another order.
+        "runsc_capabilities": sorted(name for name, taken in (probe.capabilities or {}).items() if taken),
         "toolkit_mode": settings.toolkit_mode.value,
         "toolkit_version": settings.toolkit.upstream,
         "trusted_hooks": list(settings.trusted_hooks),

@@ -19,6 +19,13 @@ def test_the_wrappers_settings_say_what_the_tried_runsc_does():
     assert content["toolkit_version"] == TOOLKIT_DEFAULT.upstream
 
 
+def test_the_order_in_which_runsc_was_asked_is_no_difference():
+    """The record of a run has it sorted; a second run read another order there, and wrote the file again."""
+    wanted = settings()
+    turned = PROBE.model_copy(update={"capabilities": dict(reversed(list(PROBE.capabilities.items())))})
+    assert wrapper_settings(wanted, PROBE) == wrapper_settings(wanted, turned)
+
+
 def test_the_entry_leads_to_the_shim_and_the_shim_to_the_configured_file():
     text = entry()
     assert f"exec '{paths.SHIM}'" in text
