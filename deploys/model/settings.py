@@ -30,6 +30,7 @@ from deploys.model.versions import (
 )
 from nvproxy_wrapper.judge.capabilities import DEFAULT
 from nvproxy_wrapper.judge.refused_flags import first_refused
+from nvproxy_wrapper.judge.settings import DEFAULTS as WRAPPERS_OWN
 
 TOOLKIT_KEY = Path(__file__).parents[2] / "templates" / "keys" / "nvidia-container-toolkit.asc"
 
@@ -156,7 +157,7 @@ class Settings(BaseModel):
             "Programs that may run as root on the host when a container is created, in NVIDIA's own "
             "form only."
         ),
-        default=("/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"),
+        default=tuple(WRAPPERS_OWN.trusted_hooks),
         description="a list of absolute paths",
     )
     trusted_ldconfig: tuple[AbsolutePath, ...] = Field(
@@ -164,14 +165,7 @@ class Settings(BaseModel):
             "Programs that such a hook, update-ldcache, may run as root. The last two are those of a driver "
             "in a container, as NVIDIA's operator has it."
         ),
-        default=(
-            "/sbin/ldconfig",
-            "/sbin/ldconfig.real",
-            "/usr/sbin/ldconfig",
-            "/usr/sbin/ldconfig.real",
-            "/run/nvidia/driver/sbin/ldconfig",
-            "/run/nvidia/driver/sbin/ldconfig.real",
-        ),
+        default=tuple(WRAPPERS_OWN.trusted_ldconfig),
         description="a list of absolute paths",
     )
     host_prep: tuple[Command, ...] = Field(

@@ -79,13 +79,6 @@ class ProcDriverView(HostView):
         numbers = [word for word in line.split() if word[:1].isdigit() and "." in word]
         return numbers[0] if numbers else None
 
-    def has_driver_capability(self, name: str) -> bool | None:
-        """See `HostView`. A driver without that directory is not known: 450 and later make it."""
-        try:
-            return name in posix.listdir(f"{self.proc_driver}/capabilities")
-        except OSError:
-            return None
-
 
 class CreateView(ProcDriverView):
     """The host at create time. No path is looked at that the container's root filesystem holds."""

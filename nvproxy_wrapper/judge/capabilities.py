@@ -45,7 +45,13 @@ def unusable(settings: Settings, host: HostView) -> dict[str, str]:
         if name not in settings.runsc_capabilities:
             taken = ", ".join(settings.runsc_capabilities) or "none"
             found[name] = f"the installed runsc does not take (it takes {taken})"
-        elif name == OF_THE_HOST and host.has_driver_capability(name) is False:
+        elif name == OF_THE_HOST and name not in _of_driver(host):
             # pkg/sentry/devices/nvproxy/nvproxy.go, Register: the sentry ends with an error.
             found[name] = f"this host's driver does not have: {host.proc_driver}/capabilities lacks it"
     return found
+
+
+def _of_driver(host: HostView) -> tuple[str, ...]:
+    """What the driver has of its own capabilities; all that are asked for where that cannot be told."""
+    found = host.capabilities()
+    return (OF_THE_HOST,) if found is None else tuple(found.values())

@@ -90,12 +90,12 @@ def given_to_privileged(nodes: list[dict[str, Any]], rules: list[dict[str, Any]]
     and as the host's (containerd 2.2.0, internal/cri/server/container_create.go and _linux.go).
     """
     last = max((place for place, rule in enumerate(rules) if _allows_all(rule)), default=-1)
-    named = [_numbers(rule) for rule in rules[last + 1 :] if rule.get("allow") is True]
+    named = [numbers(rule) for rule in rules[last + 1 :] if rule.get("allow") is True]
     paths = [node["path"] for node in nodes]
     return [
         node
         for node in nodes
-        if is_nvidia(node) and (_numbers(node) in named or paths.count(node["path"]) > 1)
+        if is_nvidia(node) and (numbers(node) in named or paths.count(node["path"]) > 1)
     ]
 
 
@@ -104,7 +104,8 @@ def _allows_all(rule: dict[str, Any]) -> bool:
     return rule.get("allow") is True and rule.get("type") in (None, "", "a") and is_any
 
 
-def _numbers(item: dict[str, Any]) -> tuple[Any, Any, Any]:
+def numbers(item: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Type, major and minor, of a node in linux.devices or of a line in linux.resources.devices."""
     return (item.get("type"), item.get("major"), item.get("minor"))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from nvproxy_wrapper.judge.classify import Facts
 from nvproxy_wrapper.judge.decision import Action
+from nvproxy_wrapper.judge.device_nodes import numbers
 from nvproxy_wrapper.judge.oci_spec import Parts
 
 TYPE_CHECKING = False
@@ -32,7 +33,6 @@ class Draft(Parts):
         dropped_hooks: the hooks that were dropped, each with the reason.
         trusted_hooks: the NVIDIA hooks that passed `hooks.allow`, whether or not they stay.
         engine_has_no_pods: annotations about pods are the user's own.
-        kept: the spec as the engine wrote it, or None.
     """
 
     __slots__ = (
@@ -42,7 +42,6 @@ class Draft(Parts):
         "engine_has_no_pods",
         "facts",
         "host",
-        "kept",
         "runsc_flags",
         "settings",
         "trusted_hooks",
@@ -59,7 +58,6 @@ class Draft(Parts):
         kept: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(spec)
-        self.kept = kept
         self.settings = settings
         self.host = host
         self.engine_has_no_pods = engine_has_no_pods
@@ -96,9 +94,5 @@ def _narrow_cgroup_rules(
 
     runsc ignores the list; whoever reads the spec finds it true to the nodes.
     """
-    gone = {_numbers(device) for device in removed} - {_numbers(device) for device in kept}
-    return [rule for rule in rules if rule.get("allow") is not True or _numbers(rule) not in gone]
-
-
-def _numbers(item: dict[str, Any]) -> tuple[Any, Any, Any]:
-    return (item.get("type"), item.get("major"), item.get("minor"))
+    gone = {numbers(device) for device in removed} - {numbers(device) for device in kept}
+    return [rule for rule in rules if rule.get("allow") is not True or numbers(rule) not in gone]

@@ -95,10 +95,6 @@ class HostView:
         """The SONAME in the ELF header of a library on the host; None: it has none, or is not looked at."""
         return None
 
-    def has_driver_capability(self, name: str) -> bool | None:  # noqa: ARG002
-        """Whether the driver has a capability file of this name, as fabric-imex-mgmt; None: cannot tell."""
-        return None
-
     def sandbox_has_nvproxy(self, sandbox: str) -> bool | None:  # noqa: ARG002
         """Whether the pod sandbox with this id was started with nvproxy; None where that is not looked at.
 
