@@ -29,7 +29,7 @@ _KEPT = (
 )
 
 # What the entry says to the wrapper, and to NVIDIA's runtime (templates/nvproxy-entry.sh.j2).
-_OF_THE_ENTRY = (b"NVPROXY_ENTRY", b"NVIDIA_CTK_CONFIG_FILE_PATH", b"XDG_CONFIG_HOME")
+_OF_THE_ENTRY = (b"NVIDIA_CTK_CONFIG_FILE_PATH", b"XDG_CONFIG_HOME", b"NVPROXY_ENTRY")
 
 
 def for_runsc(environ: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
@@ -53,4 +53,9 @@ def as_it_was(block: bytes) -> dict[bytes, bytes]:
             taken out what a linker obeys.
     """
     pairs = [entry.partition(b"=") for entry in block.split(b"\0") if entry]
-    return {name: value for name, equals, value in pairs if equals and name not in _OF_THE_ENTRY}
+    found = {name: value for name, equals, value in pairs if equals}
+    # The entry always sets this one together with the others; without it they are the caller's own.
+    if _OF_THE_ENTRY[0] in found:
+        for name in _OF_THE_ENTRY:
+            found.pop(name, None)
+    return found
