@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from deploys.model.versions import TOOLKIT_DEFAULT
+from deploys.model.versions import TOOLKIT_DEFAULT, TOOLKIT_FLOOR
 from tests.lab import Engine, HostDefinition, Lab, LabError, machine
 from tests.lab.cache import Cache, Part
 from tests.lab.driver import nvml_stubs
@@ -79,14 +79,14 @@ def fresh_host(lab, definition):
         lab.down([definition.name])
 
 
-def install_one_line_wrapper(lab, host, packages, mode):
+def install_one_line_wrapper(lab, host, packages, mode, toolkit=TOOLKIT):
     """The chain as a user of gVisor's guide has it."""
     mirror = json.loads(lab.inventory_file.read_text())["mirror"]
     environment = {
         "MIRROR_KEY": mirror["toolkit_repository_url"].replace("/stable", "/gpgkey"),
         "MIRROR_DEBS": mirror["toolkit_repository_url"] + "/deb/$(ARCH)",
         "TARBALL": f"{mirror['gvisor_url']}/{GVISOR}/x86_64/gvisor.tar.bz2",
-        "PACKAGES": " ".join(f"{package}={TOOLKIT}" for package in packages),
+        "PACKAGES": " ".join(f"{package}={toolkit}" for package in packages),
         "MODE": mode,
     }
     script = "".join(f"export {key}='{value}'\n" for key, value in environment.items())
@@ -111,16 +111,22 @@ class TestTheRealFailures:
             assert 'failure executing hook "/usr/bin/nvidia-ctk"' in failed[0]
             assert "disable-device-node-modification" in gofer
 
-    def test_cdi_asks_for_no_nvidia_container_cli_where_void_is_all_that_is_left(self, lab):
-        """Up to 1.20.0 `void` came behind the request, and runsc took the last but one for a legacy one."""
+    @pytest.mark.parametrize(
+        ("toolkit", "dies"),
+        # Up to 1.20.0 `void` comes behind the request, which runsc then takes for one of legacy mode.
+        [(f"{TOOLKIT_FLOOR}", True), (TOOLKIT, False)],
+    )
+    def test_cdi_without_nvidia_container_cli_dies_for_want_of_it(self, lab, toolkit, dies):
         with fresh_host(lab, HostDefinition("truth-2", gpus=8, engine=Engine.CURRENT)) as host:
-            install_one_line_wrapper(lab, host, ("nvidia-container-toolkit-base",), "cdi")
+            packages = ("nvidia-container-toolkit-base",)
+            install_one_line_wrapper(lab, host, packages, "cdi", toolkit)
             assert host.run("command -v nvidia-container-cli", check=False).returncode != 0
             host.run("nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml")
             ran = host.run(
                 "docker run --rm --runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=all smoke:1 ls /dev", check=False
             )
-            assert "nvidia-container-cli" not in ran.stderr
+            assert bool(ran.returncode) is dies, ran.stderr
+            assert ("failed to locate nvidia-container-cli in PATH" in ran.stderr) is dies
 
 
 def up_in_background(name):

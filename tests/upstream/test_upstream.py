@@ -22,9 +22,6 @@ pytestmark = pytest.mark.lab
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "upstream.md").read_text(encoding="utf-8")
 TOOLKIT = [toolkit for toolkit in TOOLKIT_VERSIONS if toolkit.by_default][-1]
-# Where the specs were captured the shim left this one as it was; here it refuses it, as no CDI file has a
-# device of that name. What makes the difference is not known.
-REFUSED_HERE_ALONE = ("cdi", "visible-none")
 
 
 @pytest.mark.parametrize("component", Pins().components(), ids=lambda component: component.name)
@@ -54,11 +51,7 @@ def compared(spec):
 
 @pytest.mark.parametrize(
     "known",
-    [
-        one
-        for one in CAPTURED
-        if one.toolkit == TOOLKIT.version and (one.mode, one.request) != REFUSED_HERE_ALONE
-    ],
+    [one for one in CAPTURED if one.toolkit == TOOLKIT.version],
     ids=lambda known: known.path.stem,
 )
 def test_what_is_captured_here_is_what_was_captured_on_another_host(specs, known):
@@ -68,7 +61,6 @@ def test_what_is_captured_here_is_what_was_captured_on_another_host(specs, known
 def test_a_request_that_has_no_captured_spec_is_one_that_the_shim_refuses(specs):
     known = {(one.mode, one.request) for one in CAPTURED if one.toolkit == TOOLKIT.version}
     requests = {request for _, request in known}
-    known.discard(REFUSED_HERE_ALONE)
     refused = {key for key, one in specs.items() if one.spec is None and key[1] in requests}
     assert refused == {key for key in specs if key not in known and key[1] in requests}
 
