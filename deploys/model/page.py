@@ -9,7 +9,7 @@ import jinja2
 
 from deploys.model.checks import State, Subject
 from deploys.model.rendering import TEMPLATES
-from deploys.model.report import SUBJECTS, grouped, open_causes, shown
+from deploys.model.report import SUBJECTS, grouped, named, open_causes, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,12 +72,13 @@ def page(
 ) -> str:
     """The page."""
     was = {(one.host, one.check): one.before or "not there" for one in differences}
+    stand_ins = [(line, result.host) for result in results for line in result.stand_ins]
     return _PAGE.render(
         started=started.isoformat(sep=" ", timespec="seconds"),
         finished=finished.isoformat(sep=" ", timespec="seconds"),
         passed=sum(result.verdict is State.PASSED for result in results),
         subjects=[_Column(subject, title) for subject, title in SUBJECTS.items()],
-        stand_ins=grouped((line, result.host) for result in results for line in result.stand_ins),
+        stand_ins=[(sentence, named(hosts)) for sentence, hosts in grouped(stand_ins)],
         causes=open_causes(results),
         differences=[str(difference) for difference in differences],
         hosts=[_host(result, was) for result in results],
@@ -106,7 +107,7 @@ def _cells(result: HostResult) -> list[_Cell]:
     for subject in SUBJECTS:
         checks: list[Check] = [check for check in result.checks if check.subject is subject]
         if not checks:
-            cells.append(_Cell("", "-"))
+            cells.append(_Cell(State.UNKNOWN, "not verified") if result.why else _Cell("", "-"))
             continue
         worst = next(state for state in _WORST if any(check.state is state for check in checks))
         count = sum(check.state is worst for check in checks)

@@ -72,7 +72,7 @@ def remedies(result: HostResult) -> list[str]:
 def overview(results: Sequence[HostResult]) -> list[str]:
     """A run on one screen: a line for each host, or for each that did not pass, and every cause once."""
     lines = [
-        f"NOT REAL ({_named(hosts)}): {sentence}"
+        f"NOT REAL ({named(hosts)}): {sentence}"
         for sentence, hosts in grouped((line, result.host) for result in results for line in result.stand_ins)
     ]
     open_ones = [result for result in results if result.verdict is not State.PASSED]
@@ -85,7 +85,7 @@ def overview(results: Sequence[HostResult]) -> list[str]:
         lines.append(f"{len(results) - len(open_ones)} of {_many(len(results), 'host')} passed")
     causes = open_causes(results)
     for cause in causes[:_LINES]:
-        lines += ["", f"{_many(len(cause.hosts), 'host')}: {cause.text}", f"    {_named(cause.hosts)}"]
+        lines += ["", f"{_many(len(cause.hosts), 'host')}: {cause.text}", f"    {named(cause.hosts)}"]
         lines += [f"    -> {cause.next}"] if cause.next else []
     unsaid = len(causes) - _LINES
     return lines + ([f"and {_many(unsaid, 'cause')} more: see the report"] if unsaid > 0 else [])
@@ -135,7 +135,8 @@ def grouped(told: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     return sorted(((what, list(hosts)) for what, hosts in groups.items()), key=lambda group: -len(group[1]))
 
 
-def _named(hosts: Sequence[str]) -> str:
+def named(hosts: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
     more = len(hosts) - _NAMES
     return ", ".join(hosts[:_NAMES]) + (f" and {more} more" if more > 0 else "")
 

@@ -101,6 +101,18 @@ def test_every_link_leads_to_a_host_on_the_page():
     assert {value[1:] for value in made.values("href")} == set(ids)
 
 
+def test_a_host_that_was_not_verified_says_so_in_every_cell():
+    made = page([HostResult("gone", why="ssh: connect refused")], (), WHEN, WHEN)
+    assert made.count(">not verified</td>") == len(Subject)
+
+
+def test_the_page_names_a_few_hosts_of_a_stand_in_and_counts_the_rest():
+    made = page([HostResult(f"gpu-{n:03}", stand_ins=("no GPU",)) for n in range(200)], (), WHEN, WHEN)
+    (told,) = [line for line in made.splitlines() if "Not real:" in line]
+    assert "gpu-000" in told
+    assert len(told) < 300
+
+
 def test_the_page_tells_every_cause_every_check_and_what_was_other_before():
     changed = [Difference("gpu-x", "docker.all", State.PASSED, State.FAILED)]
     made = shown_page(RESULTS, changed)
