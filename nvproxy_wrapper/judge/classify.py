@@ -10,7 +10,7 @@
 - device-plugin: nodes that the engine or a device plugin listed, and nothing of the toolkit's.
 - mixed: more than one of these at once, or a part of one; narrowed like csv, or refused.
 
-How csv, jit-cdi and old cdi specs differ, read from the toolkit's source and from 155 captured specs:
+How csv, jit-cdi and old cdi specs differ, read from the toolkit's source and from 154 captured specs:
 
 - `disable-device-node-modification` (1.18 on) and `update-application-profile` (1.20) come from
   pkg/nvcdi/driver-nvml.go, which csv mode never uses.
@@ -123,7 +123,10 @@ class Facts:
             self.has_hooks or _has_toolkit_mounts(parts) or (len(asked) > 1 and asked[-1] == "void")
         )
 
-        of_hook = request.read_legacy(parts, request.last(asked), settings.swarm_resources)
+        asking = parts if kept is None else kept
+        of_hook = request.read_legacy(
+            asking, request.last(values(asking.env, VISIBLE_DEVICES)), settings.swarm_resources
+        )
         # No toolkit made this list, so that the hook is the only one to bring libraries.
         is_beside = bool(legacy) and of_hook.request is not None and not self.toolkit_made_devices
         if device_nodes.CONTROL in nodes and not is_beside:

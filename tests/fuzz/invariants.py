@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nvproxy_wrapper.judge import catalogue
 from nvproxy_wrapper.judge.classify import CLASSES
+from nvproxy_wrapper.judge.refused_flags import why_annotation_refused
 from tests.fuzz.oci_schema import is_valid
 from tests.fuzz.runsc_model import opened, starts
 from tests.fuzz.shim_model import TYPES, may_stay
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tests.fuzz.hosts import Host
 
 ASKS = "NVIDIA_VISIBLE_DEVICES="
+IN_SWARM = ("OURS=", "DOCKER_RESOURCE_GPU=")
 NVPROXY = "dev.gvisor.internal.nvproxy"
 TRUSTED = ["/usr/bin/nvidia-ctk", "/usr/bin/nvidia-cdi-hook"]
 KEPT = {"create-symlinks", "update-ldcache", "enable-cuda-compat", "update-application-profile"}
@@ -87,13 +89,13 @@ def check(
     assert decision.changed == (made != spec)
     if decision.changed and not is_valid(made):
         assert not is_valid(spec), "a valid spec became an invalid one"
-    check_devices(spec, made, decision, host.gpus)
+    check_devices(spec, made, decision, host.gpus, spec if kept is None else kept)
     check_mounts(spec, made, decision, given_settings, host)
     check_what_opens(made, decision, host)
     check_hooks(spec, made, decision, given_settings)
     check_links(spec, made, decision)
     check_memory(spec, made, decision, given_settings)
-    check_environment(spec, made, decision, given_settings)
+    check_environment(spec, made, decision, given_settings, spec if kept is None else kept)
     check_annotations(spec, made, decision, given_settings, host.gpus)
     assert without_what_may_change(made) == without_what_may_change(spec)
     assert is_subsequence([key for key in made if key != "annotations"], list(spec))
@@ -205,7 +207,7 @@ def asks(value):
     return bool(words) and "void" not in words and value.strip().rstrip("/") != MOUNT_ROOT.rstrip("/")
 
 
-def check_devices(spec, made, decision, gpus):
+def check_devices(spec, made, decision, gpus, asking):
     given, left = part(spec, "linux", "devices"), part(made, "linux", "devices")
     rules, allowed = part(spec, "linux", "resources", "devices"), part(made, "linux", "resources", "devices")
     assert decision.devices == [device["path"] for device in left]
@@ -216,7 +218,7 @@ def check_devices(spec, made, decision, gpus):
         tails = {path.removeprefix("/dev/nvidia") for path in decision.opens}
         assert decision.gpus == sorted(int(tail) for tail in tails if tail.isdigit())
     if is_in_privileged_pod(spec):
-        check_privileged(spec, given, left, decision, gpus)
+        check_privileged(spec, left, decision, gpus, asking)
     elif not decision.gpu_requested:
         assert left == given
         assert allowed == rules
@@ -256,9 +258,22 @@ def is_in_privileged_pod(spec):
     return is_in_pod and any(map(allows_everything, part(spec, "linux", "resources", "devices")))
 
 
-def check_privileged(spec, given, left, decision, gpus):
+def names_in_annotations(spec):
+    """What the annotations of CDI ask for, as far as NVIDIA's own kinds are meant."""
+    return [
+        value
+        for name, value in (part(spec, "annotations") or {}).items()
+        if name.startswith("cdi.k8s.io/") and isinstance(value, str) and value.startswith(NVIDIAS_KINDS)
+    ]
+
+
+def check_privileged(spec, left, decision, gpus, asking):
     """A privileged pod gets what it was given, by CDI, by a plugin, or by its variable; the rest stays."""
-    assert [d for d in given if "nvidia" not in d["path"]] == left or decision.gpu_requested
+    given = part(spec, "linux", "devices")
+    others, others_left = [[d for d in one if "nvidia" not in d["path"]] for one in (given, left)]
+    assert decision.gpu_requested or (
+        others_left == others and not nvidia_minors(d for d in left if d not in others)
+    )
     if (part(spec, "annotations") or {}).get(NVPROXY) == "true":
         return
     rules = part(spec, "linux", "resources", "devices")
@@ -267,11 +282,14 @@ def check_privileged(spec, given, left, decision, gpus):
     twice = {path for path in paths if paths.count(path) > 1}
     lines = {r.get("minor") for r in after_all if r.get("allow") is True and r.get("major") == 195}
     told = lines | {int(path[11:]) for path in twice if path[11:].isdigit()}
-    asked = [e.partition("=")[2] for e in part(spec, "process", "env") if e.startswith(ASKS)]
+    asked = [e.partition("=")[2] for e in part(asking, "process", "env") if e.startswith(ASKS)]
     by_asking = [minors_that_may_be_given(value, gpus) for value in asked]
-    by_asking += [minors_that_may_be_given(",".join(ids_in_mounts(spec)), gpus)]
+    by_asking += [minors_that_may_be_given(",".join(ids_in_mounts(asking)), gpus)]
+    by_asking += [minors_that_may_be_given(",".join(names_in_annotations(asking)), gpus)]
+    in_swarm = [e.partition("=")[2] for e in part(asking, "process", "env") if e.startswith(IN_SWARM)]
+    by_asking += [minors_that_may_be_given(",".join(in_swarm), gpus)]
     legacy_image = (
-        set(range(256)) if any("CUDA_VERSION=" in e for e in part(spec, "process", "env")) else set()
+        set(range(256)) if any("CUDA_VERSION=" in e for e in part(asking, "process", "env")) else set()
     )
     assert set(decision.gpus or []) <= told.union(*by_asking, legacy_image)
 
@@ -445,7 +463,7 @@ def check_hook_words(words):
             assert (value if equals else following).removeprefix("@").removesuffix(".real") in LDCONFIG
 
 
-def check_environment(spec, made, decision, given_settings):
+def check_environment(spec, made, decision, given_settings, asking):
     given, left = part(spec, "process", "env"), part(made, "process", "env")
     ours = ("NVIDIA_VISIBLE_DEVICES=", "NVIDIA_DRIVER_CAPABILITIES=")
     assert [e for e in left if not e.startswith(ours)] == [e for e in given if not e.startswith(ours)]
@@ -456,13 +474,16 @@ def check_environment(spec, made, decision, given_settings):
     elif decision.spec_class == "legacy":
         last = [e for e in given if e.startswith(ours[0])][-1:]
         # runsc reads neither mounts nor Swarm's variables; where they ask for less, the variable says so.
-        in_swarm = [e.partition("=")[2] for e in given if e.startswith(("OURS=", "DOCKER_RESOURCE_GPU="))]
+        env = part(asking, "process", "env")
+        in_swarm = [e.partition("=")[2] for e in env if e.startswith(IN_SWARM)]
+        # Nor does it read what the engine wrote, where a hook has put another value since.
+        by_variable = [e.partition("=")[2] for e in env if e.startswith(ours[0])][-1:]
         others = {
             ",".join(word.strip() for word in value.split(",") if word.strip())
-            for value in [",".join(ids_in_mounts(spec)), *in_swarm]
+            for value in [",".join(ids_in_mounts(asking)), *in_swarm, *by_variable]
         }
         others |= {name for value in others for name in ("all", "none") if name in value.split(",")}
-        others |= {"void"} if given_settings.get("swarm_resources") else set()
+        others |= {"void"} if given_settings.get("swarm_resources") or not decision.gpu_requested else set()
         # Of `all` and nodes that an engine lists beside NVIDIA's hook, the nodes; the hook makes them.
         nodes = {"/dev/nvidia" + str(minor) for minor in decision.gpus or ()}
         is_of_nodes = nodes and nodes <= {one["path"] for one in part(spec, "linux", "devices")}
@@ -522,7 +543,7 @@ def check_annotations(spec, made, decision, given_settings, gpus):
     if not given_settings.get("allow_user_annotations", False):
         given = {k: v for k, v in given.items() if not k.startswith("dev.gvisor.")} | may_stay(spec)
     else:
-        given = {k: v for k, v in given.items() if k != "dev.gvisor.flag.host-uds"}
+        given = {k: v for k, v in given.items() if why_annotation_refused(k, v) is None}
     assert left == given
 
 
@@ -551,11 +572,7 @@ def check_scope(spec, decision, given_settings, gpus, kept):
     ]
     if swarm and minors_that_may_be_given(",".join(swarm), gpus) != set(range(256)):
         asked = [",".join(swarm)]
-    annotated = [
-        value
-        for name, value in (part(whose, "annotations") or {}).items()
-        if name.startswith("cdi.k8s.io/") and isinstance(value, str) and value.startswith(NVIDIAS_KINDS)
-    ]
+    annotated = names_in_annotations(whose)
     others = [value for name, value in env if name == "DOCKER_RESOURCE_GPU"]
     if not others or {"none", "all", "void"}.intersection(map(str.strip, others[-1].split(","))) or swarm:
         others = []
@@ -572,12 +589,13 @@ def check_scope(spec, decision, given_settings, gpus, kept):
 
 
 def check_again(spec, made, decision, host, given_settings, kept):  # noqa: PLR0917
-    """A second rewrite changes nothing."""
-    again = judge(made, host.view, kept, **given_settings)
-    if ids_in_mounts(spec) and {"csv", "mixed"} & {again.spec_class, given_settings.get("toolkit_mode")}:
+    """A second rewrite changes nothing; the entry keeps what the first one made."""
+    again = judge(made, host.view, None if kept is None else made, **given_settings)
+    is_told_by_hooks = {"csv", "mixed"} & {again.spec_class, given_settings.get("toolkit_mode")}
+    if kept is not None or (ids_in_mounts(spec) and is_told_by_hooks):
         # Mounts still ask, where the variable says no more that something else was asked for, and a spec
-        # whose hooks were dropped may be taken for csv. Less may come of it, as an annotation that says
-        # "rewritten already" may be forged; never more.
+        # whose hooks were dropped may be taken for csv; a kept spec with nothing but nodes asks for nothing.
+        # Less may come of it, as an annotation that says "rewritten already" may be forged; never more.
         assert again.refusal or set(again.devices) <= set(decision.devices)
         return
     assert again.refusal is None

@@ -20,6 +20,7 @@ from nvproxy_wrapper.judge.device_nodes import (
     is_privileged,
     is_tegra,
 )
+from nvproxy_wrapper.judge.environment import VISIBLE_DEVICES
 from nvproxy_wrapper.judge.nvidia_hooks import MEMORY_LIMITS, gpus_with_memory_hook
 from nvproxy_wrapper.judge.request import volume_mount_request, written
 from nvproxy_wrapper.judge.settings import is_absolute_path
@@ -166,6 +167,11 @@ def scope(draft: Draft) -> None:
         _scope_by_kept(draft, facts.kept, wanted, given)
     elif facts.hides_request or (wanted is None and _may_be_more_than_asked(draft, given)):
         _check_one_by_one(draft, given)
+        # Of the variable nothing but the image's value is left.
+        elsewhere = [source for source in facts.asked.sources if source.where != VISIBLE_DEVICES]
+        by_others = gpus.meant_by(elsewhere, draft.host)
+        if isinstance(by_others, set):
+            _agree(draft, by_others, given)
         _keep(draft, given)
     elif wanted is None:
         # What is left of a privileged list after a rewrite has no rule of its own.

@@ -8,6 +8,7 @@ from tests.specs.captured_specs import CAPTURED
 from tests.unit.wrapper.specs import (
     CSV_ALL,
     JIT,
+    LEGACY,
     NO_DRIVER,
     PLAIN,
     as_engine_wrote_it,
@@ -173,3 +174,14 @@ def test_a_kept_spec_of_another_shape_is_refused(host):
 
 def test_an_id_in_it_that_cannot_be_looked_up_is_refused():
     assert judge(listing(1), NO_DRIVER, kept=engine("1")).refusal.rule == "devices.scope"
+
+
+@pytest.mark.parametrize(
+    ("values", "asked"), [((), None), (("void",), None), (("1",), ["1"]), (("all", "1"), ["1"])]
+)
+def test_the_legacy_hook_gets_what_the_engines_spec_asks_for(values, asked, host):
+    """The variable that runsc reads is that of the given spec, which somebody may have changed on the way."""
+    decision = judge(asking(captured(LEGACY), "all"), host, kept=engine(*values))
+    assert decision.requested == asked
+    left = [e for e in decision.spec["process"]["env"] if e.startswith("NVIDIA_VISIBLE_DEVICES=")]
+    assert left == [f"NVIDIA_VISIBLE_DEVICES={asked[0] if asked else 'void'}"]
