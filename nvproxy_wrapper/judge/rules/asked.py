@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nvproxy_wrapper.judge import capabilities, features, nvidia_hooks
 from nvproxy_wrapper.judge.decision import Notice, Refusal, printable
-from nvproxy_wrapper.judge.device_nodes import gpus_in, is_nvidia
+from nvproxy_wrapper.judge.device_nodes import gpus_given, gpus_in, is_nvidia
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -268,6 +268,9 @@ def _sentence(text: str) -> str:
 def _gets_a_gpu(draft: Draft) -> bool:
     if draft.facts.requested == "none":
         return False
+    if draft.facts.requested is None:
+        # A privileged container lists every GPU of the host, and keeps those that were given to it.
+        return bool(gpus_given(draft.devices, draft.cgroup_rules))
     return draft.facts.spec_class == "legacy" or bool(gpus_in([device["path"] for device in draft.devices]))
 
 

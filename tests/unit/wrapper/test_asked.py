@@ -229,6 +229,17 @@ def test_control_nodes_with_switches_and_no_gpu_are_refused(host):
     assert outcome(judge(spec, host)) == "asked.features"
 
 
+def test_the_gpus_that_a_privileged_container_has_by_that_alone_are_none_beside_its_switches(host):
+    spec = with_env(asking(base("legacy")), "NVIDIA_NVSWITCH=enabled")
+    spec["linux"]["devices"] = [
+        node("/dev/nvidia0"),
+        node("/dev/nvidiactl", minor=255),
+        node("/dev/nvidia-uvm", 511),
+    ]
+    spec["linux"]["resources"] = {"devices": [{"allow": True, "access": "rwm"}]}
+    assert outcome(judge(spec, host)) == "asked.features"
+
+
 PIPE = "CUDA_MPS_PIPE_DIRECTORY=/mps/nvidia.com/gpu/pipe"
 
 
