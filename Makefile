@@ -23,7 +23,9 @@ demo-down: .venv/ready ## take the lab down again
 test: .venv/ready lint ## everything: the lab and its hosts included
 	@$(PACKAGES) tests lab vm
 	@mkdir -p build
-	@$(LAB) parts >build/lab-parts.log 2>&1 & $(RUN) -m pytest; status=$$?; wait; exit $$status
+	@{ $(LAB) parts >build/lab-parts.log 2>&1; exec $(RUN) -m pytest -m vm >build/test-vm.log 2>&1; } & beside=$$!; \
+	  trap 'kill $$beside' INT TERM; $(RUN) -m pytest -m "not vm"; status=$$?; \
+	  wait $$beside || status=1; cat build/test-vm.log; exit $$status
 
 test-vm: .venv/ready ## the lab's tests on hosts that are virtual machines, and their long forms (an hour without KVM)
 	@$(PACKAGES) tests lab vm

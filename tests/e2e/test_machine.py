@@ -17,6 +17,8 @@ from tests.e2e.test_remove import FINGERPRINT
 from tests.lab import MACHINE, Lab, NodeMakers
 from tests.lab.versions import DRIVER_VERSION
 
+pytestmark = pytest.mark.vm
+
 OLDER_RELEASE = "20260224"
 
 
