@@ -8,8 +8,8 @@
 
 Not tried: docstrings, annotations, `__slots__`, what is for type checkers alone, what stands in for a module
 that cannot be imported (`except ImportError` at the top), and sentences, which no test need pin. A string is
-a sentence where it has a space beside a word, unless it is handed over by keyword, as the tables of flags in
-`command_line` are. A sentence with values in it, an f-string, counts with all that is in its braces.
+a sentence where it has a space beside a word, unless it is handed over by keyword and has nothing but words
+of small letters, as the tables of flags in `command_line` are. A sentence with values in it, an f-string, counts with all that is in its braces.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import ast
 import copy
 import itertools
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,7 @@ _NAMES = {
     for one, other in (pair, pair[::-1])
 }
 _SHOWN = 100
+_WORD = re.compile(r"[a-z][a-z-]*")
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,7 @@ def _constants(value: object, parent: ast.AST) -> Iterator[ast.AST]:
     elif isinstance(value, str):
         if not is_sentence(value):
             yield ast.Constant(f"{value}XX")
-        elif isinstance(parent, ast.keyword):
+        elif isinstance(parent, ast.keyword) and all(map(_WORD.fullmatch, value.split())):
             words = value.split()
             for place, word in enumerate(words):
                 yield ast.Constant(" ".join([*words[:place], f"{word}XX", *words[place + 1 :]]))
