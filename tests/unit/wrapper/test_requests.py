@@ -256,3 +256,11 @@ def test_annotations_of_cdi_ask_as_well(annotation, values, given, host):
     decision = judge(spec, host)
     assert decision.gpus == (given or [])
     assert (given is None) == (decision.refusal is not None)
+
+
+@pytest.mark.parametrize(("key", "value"), [("acme.com/wants", "nvidia.com/gpu=2"), ("cdi.k8s.io/x", 2)])
+def test_what_is_no_annotation_of_cdi_asks_for_nothing(key, value, host):
+    spec = csv("1")
+    spec["annotations"] = {key: value}
+    decision = judge(spec, host)
+    assert decision.gpus == [1]
