@@ -13,9 +13,9 @@ from deploys.host.remote_program import ProgramAnswer, shell_line, stdin_for
 from deploys.host.reporting import report
 from deploys.model import paths
 from deploys.model.checks import HostResult, State
-from deploys.model.judgement import Answer, judge
 from deploys.model.report import remedies, sentence, summary
-from deploys.model.verification import seconds_for_all, task, verification
+from deploys.model.verification.judgement import Answer, judge
+from deploys.model.verification.questions import seconds_for_all, task, verification
 
 if TYPE_CHECKING:
     from collections.abc import Generator

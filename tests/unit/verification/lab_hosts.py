@@ -11,14 +11,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploys.model.judgement import Answer, judge
-from deploys.model.verification import verification
+from deploys.model.verification.judgement import Answer, judge
+from deploys.model.verification.questions import verification
 from tests.deploys.example_hosts import BLANK, settings, snapshot
 
 if TYPE_CHECKING:
     from deploys.model.checks import Check, HostResult
     from deploys.model.snapshot import HostSnapshot
-    from deploys.model.verification import Verification
+    from deploys.model.verification.questions import Verification
 
 KERNEL = "6.18.44-fc-v595"
 

@@ -18,9 +18,9 @@ import pytest
 
 from deploys.host.remote import container_runs, prelude
 from deploys.host.remote_program import answer, shell_line, stdin_for
-from deploys.model.judgement import Answer
 from deploys.model.sight import END_LINE
-from deploys.model.verification import task, verification
+from deploys.model.verification.judgement import Answer
+from deploys.model.verification.questions import task, verification
 from tests.deploys.example_hosts import settings
 from tests.unit.verification.lab_hosts import host
 

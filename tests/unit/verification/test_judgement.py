@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploys.model.checks import State, Subject
-from deploys.model.judgement import Answer, judge
-from deploys.model.verification import verification
+from deploys.model.verification.judgement import Answer, judge
+from deploys.model.verification.questions import verification
 from tests.deploys.example_hosts import settings
 from tests.unit.verification.lab_hosts import answer, asked, check, host, judged
 

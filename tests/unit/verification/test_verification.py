@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from deploys.model.checks import State, Subject
 from deploys.model.sight import Sight
-from deploys.model.verification import ContainerRun, Verification, expected_sight, task, verification
+from deploys.model.verification.questions import (
+    ContainerRun,
+    Verification,
+    expected_sight,
+    task,
+    verification,
+)
 from tests.deploys.example_hosts import settings
 from tests.unit.verification.lab_hosts import host, uuid
 

@@ -19,13 +19,13 @@ from deploys.model.causes import told_once
 from deploys.model.checks import Check, HostResult, Severity, State, Subject
 from deploys.model.diagnosis import diagnose
 from deploys.model.drivers import unsupported
-from deploys.model.verification import STAND_IN_MARK
+from deploys.model.verification.questions import STAND_IN_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from deploys.model.sight import Printed, Sight
-    from deploys.model.verification import ContainerRun, Verification
+    from deploys.model.verification.questions import ContainerRun, Verification
 
 
 class Outcome(BaseModel):
