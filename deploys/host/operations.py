@@ -12,16 +12,18 @@ from pyinfra import host
 from pyinfra.api import FunctionCommand, StringCommand, operation
 
 from deploys.host.remote_program import JsonCommand, RemoteProgram, printable
-from deploys.model import paths
+from deploys.model import layouts, paths
 from deploys.model.applied import Before, RuntimeProbe
 from deploys.model.capabilities import not_taken
 from deploys.model.changes import FileChange
 from deploys.model.drivers import unsupported
+from deploys.model.layout_change import remembered as remembered_before
 from deploys.model.managed_files import file_change, wrapper_settings_file
 from deploys.model.plan import Refusal, Step
-from deploys.model.preflight import containers_refusal, runtimes_behind_the_shim
 from deploys.model.removal_plan import removal_plan
+from deploys.model.shim_users import obstacles
 from deploys.model.site_plan import applied_after
+from deploys.model.toolkit_config import runtimes_of
 from deploys.model.versions import TOOLKIT_PACKAGES
 from nvproxy_wrapper.judge.capabilities import DEFAULT
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from pyinfra.api.command import PyinfraCommand
 
     from deploys.host.run import HostRun
-    from deploys.model.changes import EngineChange, LinkChange
+    from deploys.model.changes import EngineChange, FileRestoration, LinkChange
     from deploys.model.removal_plan import RemovalPlan
 
     Commands = Generator[PyinfraCommand, None, None]
@@ -97,12 +99,18 @@ def refused(run: HostRun) -> Commands:
 
 @operation()
 def remembered(run: HostRun) -> Commands:
-    """Write down how the host was before the first run, once, before anything is changed."""
-    if run.plan.empty or run.plan.refusals or Before.read(run.snapshot) is not None:
-        host.noop("it is written down, or nothing will be changed")
+    """Write down how the host was before the first run, once, before anything is changed.
+
+    Once more where the layout changes: until now the host's own files were not ours to remember.
+    """
+    if run.plan.empty or run.plan.refusals:
+        host.noop("nothing will be changed")
         return
-    text = Before.of(run.snapshot).text()
-    yield put_files([FileChange(paths.BEFORE, text, 0o600, "not there", original=False)])
+    before = remembered_before(run.settings, run.snapshot)
+    if before == Before.read(run.snapshot):
+        host.noop("it is written down")
+        return
+    yield put_files([FileChange(paths.BEFORE, before.text(), 0o600, "not there", original=False)])
 
 
 @operation()
@@ -166,21 +174,33 @@ def files_put(run: HostRun, step: Step) -> Commands:
 def runtime_configured(run: HostRun) -> Commands:
     """Write config.toml, unless a container has come that could not be stopped any more after it.
 
-    They were looked for before anything was changed; a download later there may be one.
+    They were looked for before anything was changed; a download later there may be one. The file that the
+    entry names comes before the entry, and what was in use until then goes last.
     """
-    changes = run.plan.files_of(Step.RUNTIME_CONFIG)
-    if not changes:
+    changes, restored = run.plan.files_of(Step.RUNTIME_CONFIG), run.plan.restored
+    if not changes and not restored:
         host.noop("the file is as it should be")
         return
-    behind = runtimes_behind_the_shim(run.snapshot)
-    if behind:
-        running = _containers_of(behind)
+    for obstacle in obstacles(run.settings, run.snapshot):
+        running = _containers_of(obstacle.runtimes)
         yield running
-        refusal = containers_refusal(running.result.get("containers", []))
+        refusal = obstacle.refusal(running.result.get("containers", []))
         if refusal is not None:
             yield _fail([refusal])
             return
-    yield put_files(changes)
+    if changes:
+        yield put_files(changes)
+    if restored:
+        yield _given_back(restored)
+
+
+def _given_back(files: Sequence[FileRestoration]) -> RemoteProgram:
+    task = {
+        "files": [{"path": file.path, "text": file.text, "was_there": file.was_there} for file in files],
+        "emptied": layouts.DIRECTORIES,
+        "backup": paths.BACKUP_DIR,
+    }
+    return RemoteProgram("give_back", task, seconds=120)
 
 
 def _containers_of(runtimes: Sequence[str]) -> RemoteProgram:
@@ -200,16 +220,20 @@ def devices_made(run: HostRun) -> Commands:
 def packages_installed(run: HostRun) -> Commands:
     """Install the toolkit's four packages at one version, and hold them there."""
     change = run.plan.packages
-    if change is None:
+    if change is None and not run.plan.installation_was_cut:
         host.noop("the packages are installed")
         return
     repository = run.plan.files_of(Step.TOOLKIT)
     if repository:
         yield put_files(repository)
     task = {
-        "packages": list(TOOLKIT_PACKAGES),
-        "version": change.version,
+        "packages": list(TOOLKIT_PACKAGES) if change is not None else [],
+        "version": run.settings.toolkit_version,
         "apt": STAGED_PACKAGES,
+        "left_alone": paths.TOOLKIT_CONFIG,
+        "kept": paths.KEPT_FROM_PACKAGES,
+        # A file that it cannot read makes nvidia-ctk fail, and with it the packages.
+        "set_aside": runtimes_of(run.snapshot.text_of(paths.TOOLKIT_CONFIG)) is None,
     }
     yield RemoteProgram("install_packages", task, seconds=1500)
 
@@ -268,7 +292,7 @@ def runsc_tried(run: HostRun) -> Commands:
     if refusal is not None:
         yield _fail([refusal])
         return
-    change = file_change(run.snapshot, wrapper_settings_file(run.settings, run.probe))
+    change = file_change(run.snapshot, wrapper_settings_file(run.settings, run.snapshot, run.probe))
     yield put_files([change] if change is not None else [], links)
 
 
@@ -350,11 +374,11 @@ def removed(run: HostRun) -> Commands:
         yield _fail([plan])
         return
     if run.looked.engine.running:
-        running = _containers_of([plan.runtime])
+        running = _containers_of(plan.runtimes)
         yield running
         if running.result.get("containers"):
-            names = ", ".join(running.result["containers"])
-            yield _fail([f"containers of the runtime {plan.runtime} are running: {names}. Stop them first."])
+            names, ours = ", ".join(running.result["containers"]), " and ".join(plan.runtimes)
+            yield _fail([f"containers of the runtime {ours} are running: {names}. Stop them first."])
             return
     if plan.engine is not None:
         yield _docker_engine(plan.engine)

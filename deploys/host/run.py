@@ -9,6 +9,7 @@ from pyinfra import host
 
 from deploys.host import inventory, snapshot
 from deploys.model.applied import Applied, AppliedRelease, RuntimeProbe
+from deploys.model.kept_from_packages import put_back
 from deploys.model.plan import Plan, Refusal
 from deploys.model.site_plan import site_plan
 
@@ -56,6 +57,7 @@ def look() -> HostRun:
     seen = snapshot.take(settings, sources)
     if isinstance(seen, Refusal):
         return HostRun(settings, sources, None, Plan(refusals=(seen,)))
+    seen = put_back(seen)
     planned = site_plan(settings, seen, sources)
     before = Applied.read(seen).gvisor if planned.release is None else None
     return HostRun(

@@ -9,6 +9,7 @@ from pyinfra import host
 
 from deploys.host.remote_program import ProgramAnswer, stdin_for
 from deploys.model import apt_sources, paths
+from deploys.model.layouts import Layout
 from deploys.model.plan import Refusal
 from deploys.model.snapshot import HostSnapshot
 from deploys.model.versions import TOOLKIT_PACKAGES
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from deploys.model.sources import Sources
 
 TASK = {
-    "files": [*paths.MANAGED_FILES, paths.APPLIED, paths.BEFORE],
+    "files": [
+        *paths.MANAGED_FILES,
+        *(paths.original_of(path) for path in Layout.SHARED.files),
+        *(paths.APPLIED, paths.BEFORE, paths.KEPT_FROM_PACKAGES),
+    ],
     "apt_words": [apt_sources.WORD],
     "links": list(paths.MANAGED_LINKS),
     "directories": [paths.DECISION_LOG_DIR],

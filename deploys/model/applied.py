@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from deploys.model import daemon_json, paths
+from deploys.model.layouts import Layout
 from deploys.model.versions import DriverVersion
 
 if TYPE_CHECKING:
@@ -110,10 +111,15 @@ class Before(_Record):
 
 
 class Applied(_Record):
-    """What the last run that came to its end has put on the host."""
+    """What the last run that came to its end has put on the host.
+
+    `kept_runtimes` are names that earlier settings had for our runtime, and that containers still run by.
+    """
 
     gvisor: AppliedRelease | None = None
+    layout: Layout = Layout.SHARED
     runtime: str | None = None
+    kept_runtimes: tuple[str, ...] = ()
     directories: tuple[str, ...] = ()
     files: dict[str, AppliedFile] = {}
 

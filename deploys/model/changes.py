@@ -34,6 +34,20 @@ class FileRemoval:
 
 
 @dataclass(frozen=True)
+class FileRestoration:
+    """A file of ours to take away again, with what was there before it coming back.
+
+    That is `text`, or else the copy that was kept of it. Without either, the file goes, unless it `was_there`
+    before and no run has come to replace it.
+    """
+
+    path: str
+    why: str
+    was_there: bool
+    text: str | None = None
+
+
+@dataclass(frozen=True)
 class LinkChange:
     """A symbolic link to switch."""
 

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from deploys.model import paths
+from deploys.model.layouts import TOOLKIT_CONFIGS
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Diagnosis:
 
 _UNREPAIRED = (
     "The spec reached runsc unrepaired: "
-    f"'runtimes' in {paths.TOOLKIT_CONFIG} must name {paths.LAUNCHER} alone. Run site.py."
+    f"'runtimes' in {TOOLKIT_CONFIGS} must name {paths.LAUNCHER} alone. Run site.py."
 )
 _SANDBOX_DIED = (
     "Look at the lines before the last in the output. Usual causes: a driver that this runsc does not "

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from deploys.model import daemon_json, device_specs, paths
+from deploys.model import daemon_json, device_specs, own_runtimes, paths
 from deploys.model.applied import Applied, Before
 from deploys.model.apt_sources import SourceFile, debian_name, disabled, is_disabled, is_source
 from deploys.model.changes import FileChange
+from deploys.model.layout_change import hosts_toolkit_config, is_ours
+from deploys.model.layouts import Layout
 from deploys.model.plan import Step
 from deploys.model.rendering import render
 from deploys.model.toolkit_config import (
     ToolkitConfigError,
+    beside,
     config_toml,
     differences,
     merged,
     runtimes_of,
+    swarm_resources,
 )
 from deploys.model.versions import ToolkitVersion
 from deploys.model.wrapper_files import admin_command, entry, launcher, wrapper_settings
@@ -78,34 +82,52 @@ def desired_files(
         "nvidia-container-toolkit.list.j2", key=paths.APT_KEYRING, url=settings.toolkit_repository_url
     )
     logrotate = render("logrotate.j2", audit_log=paths.DECISION_LOG)
+    layout = settings.layout
     files = [
         DesiredFile(Step.KERNEL, paths.MODULES_LOAD, modules),
         DesiredFile(Step.KERNEL, paths.DEVICE_NODES_PROGRAM, nodes_program, 0o755),
         DesiredFile(Step.KERNEL, paths.DEVICE_NODES_UNIT, nodes_unit),
         DesiredFile(Step.TOOLKIT, paths.APT_KEYRING, sources.toolkit_key),
         DesiredFile(Step.TOOLKIT, paths.APT_SOURCE, apt_source),
-        DesiredFile(Step.WRAPPER, paths.ENTRY, entry(), 0o755),
         DesiredFile(Step.WRAPPER, paths.LAUNCHER, launcher(settings), 0o755),
         DesiredFile(Step.WRAPPER, paths.ADMIN_COMMAND, admin_command(), 0o755),
         DesiredFile(Step.WRAPPER, paths.WRAPPER_LOGROTATE, logrotate),
-        DesiredFile(Step.DEVICE_SPECS, paths.DEVICES_CSV, device_specs.devices_csv(snapshot)),
-        DesiredFile(Step.DEVICE_SPECS, paths.DRIVERS_CSV, device_specs.drivers_csv(snapshot)),
+        DesiredFile(Step.DEVICE_SPECS, layout.devices_csv, device_specs.devices_csv(snapshot)),
+        DesiredFile(Step.DEVICE_SPECS, layout.drivers_csv, device_specs.drivers_csv(snapshot)),
         toolkit_config_file(settings, snapshot),
+        # After the configuration that it names, for without one the shim takes its defaults: runc.
+        DesiredFile(Step.RUNTIME_CONFIG, paths.ENTRY, entry(layout), 0o755),
         daemon_json_file(settings, snapshot),
         *disabled_sources(settings, snapshot),
     ]
     if probe is not None:
-        files.append(wrapper_settings_file(settings, probe))
-    return tuple(files)
+        files.append(wrapper_settings_file(settings, snapshot, probe))
+    return tuple(_kept_for_its_owner(file, snapshot) for file in files)
+
+
+def _kept_for_its_owner(file: DesiredFile, snapshot: HostSnapshot) -> DesiredFile:
+    """In a place of the host's own, what is not ours yet is the host's, whenever it came."""
+    is_theirs = (
+        file.path in Layout.SHARED.files
+        and file.path in snapshot.files
+        and Before.read(snapshot) is not None
+        and not is_ours(snapshot, file.path)
+    )
+    return replace(file, theirs=True) if is_theirs else file
 
 
 def toolkit_config_file(settings: Settings, snapshot: HostSnapshot) -> DesiredFile:
     """The toolkit's configuration: our keys in the file that is there, or ours where there is none.
 
+    In the layout `dedicated` it is a file of ours beside that one.
+
     Raises:
         ToolkitConfigError: our keys cannot be put into the file.
     """
     there, mode = snapshot.files.get(paths.TOOLKIT_CONFIG), settings.toolkit_mode
+    if settings.layout is Layout.DEDICATED:
+        text = beside(_hosts_own(settings, snapshot), mode, settings.toolkit)
+        return DesiredFile(Step.RUNTIME_CONFIG, settings.layout.toolkit_config, text)
     broken = there is None or runtimes_of(there.text or "=") is None
     if there is None or (broken and paths.TOOLKIT_CONFIG in Applied.read(snapshot).files):
         return DesiredFile(Step.RUNTIME_CONFIG, paths.TOOLKIT_CONFIG, config_toml(mode))
@@ -114,6 +136,13 @@ def toolkit_config_file(settings: Settings, snapshot: HostSnapshot) -> DesiredFi
     text = merged(there.text, mode, ToolkitVersion.parse(settings.toolkit_version))
     changes = ", ".join(differences(there.text, mode)) or "our keys are not in it"
     return DesiredFile(Step.RUNTIME_CONFIG, paths.TOOLKIT_CONFIG, text, why=changes)
+
+
+def _hosts_own(settings: Settings, snapshot: HostSnapshot) -> str:
+    """What the host's `config.toml` says where nothing leads to us."""
+    if is_ours(snapshot, paths.TOOLKIT_CONFIG):
+        return hosts_toolkit_config(snapshot, settings.toolkit) or ""
+    return snapshot.text_of(paths.TOOLKIT_CONFIG)
 
 
 def left_sources(settings: Settings, snapshot: HostSnapshot) -> tuple[SourceFile, ...]:
@@ -152,9 +181,14 @@ def disabled_sources(settings: Settings, snapshot: HostSnapshot) -> tuple[Desire
     )
 
 
-def wrapper_settings_file(settings: Settings, probe: RuntimeProbe) -> DesiredFile:
-    """The one file that is only known once runsc was tried."""
-    return DesiredFile(Step.WRAPPER, paths.WRAPPER_SETTINGS, wrapper_settings(settings, probe))
+def wrapper_settings_file(settings: Settings, snapshot: HostSnapshot, probe: RuntimeProbe) -> DesiredFile:
+    """The one file that is only known once runsc was tried.
+
+    Raises:
+        ToolkitConfigError: our keys cannot be put into the toolkit's configuration.
+    """
+    asking = swarm_resources(toolkit_config_file(settings, snapshot).text)
+    return DesiredFile(Step.WRAPPER, paths.WRAPPER_SETTINGS, wrapper_settings(settings, probe, asking))
 
 
 def daemon_json_file(settings: Settings, snapshot: HostSnapshot) -> DesiredFile:
@@ -164,11 +198,10 @@ def daemon_json_file(settings: Settings, snapshot: HostSnapshot) -> DesiredFile:
         DaemonJsonError: the file that is there is not what dockerd could read.
     """
     text = snapshot.text_of(paths.DAEMON_JSON)
-    former = Applied.read(snapshot).runtime
-    if former is not None and former != settings.runtime_name:
+    before = Before.read(snapshot)
+    theirs = before.daemon_json if before is not None else None
+    for former in own_runtimes.given_up(settings, snapshot):
         # What had that name before the first run comes back, as at a removal.
-        before = Before.read(snapshot)
-        theirs = before.daemon_json if before is not None else None
         text = daemon_json.without_runtime(text, former, theirs) or ""
     text = daemon_json.with_runtime(text, settings.runtime_name, paths.ENTRY)
     # It is not ours alone: a host may keep registry secrets in it and have it closed to others.
@@ -178,12 +211,20 @@ def daemon_json_file(settings: Settings, snapshot: HostSnapshot) -> DesiredFile:
     return DesiredFile(Step.DOCKER, paths.DAEMON_JSON, text, there.mode, there.encoding)
 
 
-def runtimes_besides(snapshot: HostSnapshot, text: str) -> Mapping[str, str]:
-    """The runtimes that dockerd has from its command line alone, and that a load of a new text would drop."""
-    engine = snapshot.engine
-    former = Applied.read(snapshot).runtime
-    also = daemon_json.unnamed(engine.runtimes, engine.version, snapshot.text_of(paths.DAEMON_JSON), text)
-    return {name: path for name, path in also.items() if name != former}
+def runtimes_besides(settings: Settings, snapshot: HostSnapshot, text: str) -> Mapping[str, str]:
+    """The runtimes that dockerd has from its command line alone, and that a load of a new text would drop.
+
+    Among them what a name of ours that is given up led to there before the first run.
+    """
+    engine, before = snapshot.engine, Before.read(snapshot)
+    gone = own_runtimes.given_up(settings, snapshot)
+    now = daemon_json.unnamed(engine.runtimes, engine.version, snapshot.text_of(paths.DAEMON_JSON), text)
+    loaded, named = ({}, None) if before is None else (before.docker_loaded, before.daemon_json)
+    then = daemon_json.unnamed(loaded, engine.version, named, text)
+    return {
+        **{name: path for name, path in now.items() if name not in gone},
+        **{name: path for name, path in then.items() if name in gone},
+    }
 
 
 def file_change(snapshot: HostSnapshot, file: DesiredFile) -> FileChange | None:

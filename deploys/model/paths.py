@@ -24,6 +24,8 @@ BACKUP_DIR = f"{STATE_DIR}/backup"
 STAGING_DIR = f"{STATE_DIR}/staging"
 VERIFY_DIR = f"{STATE_DIR}/verify"
 LOCK = "/run/nvproxy-fleet.lock"
+# config.toml as it was before the packages that are being installed; it goes when that is back.
+KEPT_FROM_PACKAGES = f"{STATE_DIR}/kept-from-packages.json"
 
 SHIM = "/usr/bin/nvidia-container-runtime"
 # XDG_CONFIG_HOME for the shim, which adds the rest (nvidia-container-toolkit v1.20.2, api/config/v1).
@@ -34,6 +36,12 @@ CSV_DIR = "/etc/nvidia-container-runtime/host-files-for-container.d"
 # (nvidia-container-toolkit v1.20.0, internal/modifier/csv.go, BaseFilesOnly).
 DEVICES_CSV = f"{CSV_DIR}/devices.csv"
 DRIVERS_CSV = f"{CSV_DIR}/drivers.csv"
+# The same, of ours, beside the host's own: in the layout `dedicated`.
+OWN_CONFIG_HOME = WRAPPER_SETTINGS_DIR
+OWN_TOOLKIT_CONFIG = f"{OWN_CONFIG_HOME}/nvidia-container-runtime/config.toml"
+OWN_CSV_DIR = f"{OWN_CONFIG_HOME}/nvidia-container-runtime/host-files-for-container.d"
+OWN_DEVICES_CSV = f"{OWN_CSV_DIR}/devices.csv"
+OWN_DRIVERS_CSV = f"{OWN_CSV_DIR}/drivers.csv"
 
 APT_KEYRING = "/etc/apt/keyrings/nvidia-container-toolkit.asc"
 # The name that NVIDIA's own instructions give it: a second entry with another key is a conflict for apt.
@@ -65,9 +73,17 @@ MANAGED_FILES = (
     DEVICES_CSV,
     DRIVERS_CSV,
     TOOLKIT_CONFIG,
+    OWN_DEVICES_CSV,
+    OWN_DRIVERS_CSV,
+    OWN_TOOLKIT_CONFIG,
     DAEMON_JSON,
 )
 MANAGED_LINKS = (GVISOR_CURRENT, WRAPPER_CURRENT, DEVICE_NODES_WANTED)
+
+
+def original_of(path: str) -> str:
+    """Where a file is kept as it was before a run replaced it (`kept_path` of host/remote/prelude.py)."""
+    return f"{BACKUP_DIR}/original/{path.strip('/').replace('/', '%')}"
 
 
 def release_directory(release: str) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from deploys.model.changes import (
         EngineChange,
         FileChange,
+        FileRestoration,
         KernelChange,
         LinkChange,
         PackageChange,
@@ -47,7 +48,9 @@ class Refusal:
 class Plan:
     """What a run does on one host.
 
-    `probe_runsc`: the wrapper's settings are only known once the installed runsc was tried.
+    `probe_runsc`: the wrapper's settings are only known once the installed runsc was tried. `restored` are
+    files of the other layout. `installation_was_cut`: what an installation of packages has rewritten has to
+    be put back first.
     """
 
     refusals: tuple[Refusal, ...]
@@ -60,6 +63,8 @@ class Plan:
     links: tuple[tuple[Step, LinkChange], ...] = ()
     directories: tuple[str, ...] = ()
     probe_runsc: bool = False
+    restored: tuple[FileRestoration, ...] = ()
+    installation_was_cut: bool = False
 
     @property
     def fetches(self) -> bool:
@@ -75,7 +80,17 @@ class Plan:
         links = [f"{change.path} -> {change.target}: {change.why}" for _, change in self.links]
         probe = [f"{paths.WRAPPER_SETTINGS}: runsc has to be tried first"] if self.probe_runsc else []
         directories = [f"{path}: not there" for path in self.directories]
-        return (*whole, *directories, *files, *probe, *links)
+        restored = [f"{file.path}: {file.why}" for file in self.restored]
+        cut = [f"{paths.TOOLKIT_CONFIG}: packages that were being installed have rewritten it"]
+        return (
+            *(cut if self.installation_was_cut else ()),
+            *whole,
+            *directories,
+            *files,
+            *restored,
+            *probe,
+            *links,
+        )
 
     @property
     def empty(self) -> bool:

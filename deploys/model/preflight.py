@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-from deploys.model import daemon_json, paths
+from deploys.model import daemon_json, own_runtimes, paths
 from deploys.model.applied import Applied, Before
 from deploys.model.apt_sources import MAIN, SourceFile
 from deploys.model.capabilities import not_taken, not_there
 from deploys.model.drivers import unsupported
+from deploys.model.layout_change import restorations
+from deploys.model.layouts import Layout
 from deploys.model.managed_files import (
     daemon_json_file,
     left_sources,
@@ -18,25 +19,17 @@ from deploys.model.managed_files import (
     toolkit_config_file,
 )
 from deploys.model.plan import Refusal
-from deploys.model.toolkit_config import ToolkitConfigError, runtimes_of
+from deploys.model.shim_users import refusals_of_containers
+from deploys.model.toolkit_config import ToolkitConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from deploys.model.applied import RuntimeProbe
     from deploys.model.settings import Settings
-    from deploys.model.snapshot import HostSnapshot, Program
+    from deploys.model.snapshot import HostSnapshot
 
 # The release, unpacked, is some 250 MB; staging holds it once more, and the packages some 30 MB.
 DISK_NEEDED = 1_000_000_000
 PYTHON_FLOOR = (3, 8)
-# All of them read the same config.toml (nvidia-container-toolkit v1.20.0, cmd/nvidia-container-runtime*; the
-# last two are of 1.9 to 1.11, and what the GPU operator's toolkit container puts behind a script).
-_SHIM_NAMES = {
-    paths.SHIM.rsplit("/", 1)[-1] + mode for mode in ("", ".cdi", ".legacy", "-experimental", ".real")
-}
-# The entry leads to one of them.
-_LEADING_TO_IT = {*_SHIM_NAMES, paths.ENTRY.rsplit("/", 1)[-1]}
 
 
 def refusals(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
@@ -49,10 +42,11 @@ def refusals(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
         _docker(snapshot),
         _daemon_json(snapshot),
         _default_runtime(settings, snapshot),
+        _runtime_name(settings, snapshot),
         _toolkit_config(settings, snapshot),
         *_apt_sources(settings, snapshot),
         _before(snapshot),
-        _containers(snapshot),
+        *_containers(settings, snapshot),
         _driver(settings, snapshot),
         _capabilities(settings, snapshot),
     )
@@ -152,7 +146,8 @@ def _default_runtime(settings: Settings, snapshot: HostSnapshot) -> Refusal | No
     if _daemon_json(snapshot) is not None or _before(snapshot) is not None:
         return None  # What would be loaded is not known.
     text = daemon_json_file(settings, snapshot).text
-    lost = daemon_json.lost_default(text, snapshot.engine.default_runtime, runtimes_besides(snapshot, text))
+    also = runtimes_besides(settings, snapshot, text)
+    lost = daemon_json.lost_default(text, snapshot.engine.default_runtime, also)
     if lost is None:
         return None
     return Refusal(
@@ -163,15 +158,40 @@ def _default_runtime(settings: Settings, snapshot: HostSnapshot) -> Refusal | No
     )
 
 
+def _runtime_name(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
+    """In the layout `dedicated` the host keeps every runtime that is its own."""
+    if settings.layout is Layout.SHARED or _before(snapshot) is not None:
+        return None
+    path = own_runtimes.of_the_host(snapshot).get(settings.runtime_name)
+    if path is None:
+        return None
+    return Refusal(
+        f"Docker has a runtime {settings.runtime_name} of the host's own ({path}), which the layout "
+        f"{settings.layout} leaves alone",
+        f"Set another runtime_name, as {Layout.DEDICATED.runtime_name}, or take that one out of Docker.",
+    )
+
+
 def _toolkit_config(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
+    if _before(snapshot) is not None:
+        return None
     try:
         toolkit_config_file(settings, snapshot)
+        restorations(settings, snapshot)
     except ToolkitConfigError as error:
-        return Refusal(
-            f"{paths.TOOLKIT_CONFIG} cannot be kept as it is: {error}",
-            "Repair it, or remove it for NVIDIA's defaults, and run again.",
+        remedy = (
+            "Repair it, or remove it for NVIDIA's defaults, and run again; or set "
+            f'layout = "{Layout.DEDICATED}", which leaves it alone.'
+            if settings.layout is Layout.SHARED
+            else "Repair it, and run again."
         )
+        return Refusal(f"{paths.TOOLKIT_CONFIG} cannot be kept as it is: {error}", remedy)
     return None
+
+
+def _containers(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
+    # Without the record of before it is not known what would come back.
+    return () if _before(snapshot) is not None else refusals_of_containers(settings, snapshot)
 
 
 def _apt_sources(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
@@ -205,60 +225,6 @@ def _before(snapshot: HostSnapshot) -> Refusal | None:
             "Put it back from a backup of the host; without it, remove could not tell what is yours.",
         )
     return None
-
-
-def runtimes_behind_the_shim(snapshot: HostSnapshot) -> tuple[str, ...]:
-    """Docker's runtimes that run something else than gVisor through NVIDIA's shim, up to this run."""
-    # Without the file the shim has its defaults: runc.
-    if runtimes_of(snapshot.text_of(paths.TOOLKIT_CONFIG)) == (paths.LAUNCHER,):
-        return ()
-    engine = snapshot.engine
-    return tuple(
-        name
-        for name, path in engine.runtimes.items()
-        if _leads_to_the_shim(engine.binaries.get(name, path), engine.programs, set())
-    )
-
-
-def _leads_to_the_shim(word: str, programs: Mapping[str, Program], seen: set[str]) -> bool:
-    """Whether a command is the shim, or a link or script that names one of its names in the end.
-
-    A script that names it may give it another configuration file, and would be no hindrance then. To tell
-    that takes a shell, and to take it for a hindrance only asks for containers to be stopped.
-    """
-    if word.rsplit("/", 1)[-1] in _LEADING_TO_IT:
-        return True
-    program = programs.get(word)
-    if program is None or word in seen:
-        return False
-    seen.add(word)
-    if program.path.rsplit("/", 1)[-1] in _LEADING_TO_IT:
-        return True
-    said = re.sub(r"(?m)^\s*#.*", "", program.script or "")
-    return any(_leads_to_the_shim(other, programs, seen) for other in re.findall(r"[\w./+-]+", said))
-
-
-def _containers(snapshot: HostSnapshot) -> Refusal | None:
-    engine = snapshot.engine
-    behind = runtimes_behind_the_shim(snapshot)
-    if not behind or not engine.running:
-        return None
-    if engine.containers is None:
-        return Refusal(
-            "Docker does not tell which containers are running", "See to 'docker ps', and run again."
-        )
-    return containers_refusal([name for runtime in behind for name in engine.containers.get(runtime, ())])
-
-
-def containers_refusal(names: Sequence[str]) -> Refusal | None:
-    """Containers that runc runs behind the shim could not be stopped: it reads config.toml on every call."""
-    if not names:
-        return None
-    return Refusal(
-        f"these containers run behind {paths.SHIM} without gVisor, and could not be stopped or entered any "
-        f"more once it starts runsc: {', '.join(sorted(names))}",
-        "Stop them, run again, and start them anew.",
-    )
 
 
 def _driver(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deploys.model import daemon_json, paths
+from deploys.model import daemon_json, layouts, own_runtimes, paths
 from deploys.model.applied import Applied
 from deploys.model.changes import EngineChange, FileChange, FileRemoval
+from deploys.model.layout_change import hosts_toolkit_config, is_ours
+from deploys.model.layouts import Layout
 from deploys.model.managed_files import disabled_sources
 from deploys.model.plan import Refusal
-from deploys.model.toolkit_config import ToolkitConfigError, runtimes_of, unmerged
-from deploys.model.versions import TOOLKIT_PACKAGES, ToolkitVersion
+from deploys.model.toolkit_config import ToolkitConfigError
+from deploys.model.versions import TOOLKIT_PACKAGES
 
 if TYPE_CHECKING:
     from deploys.model.applied import Before
@@ -27,7 +29,8 @@ class RemovalPlan:
     """What a removal does on one host.
 
     Attributes:
-        runtime: our Docker runtime. While containers of it are running, nothing may be removed.
+        runtimes: our Docker runtime, and names that it had before. While containers of them are running,
+            nothing may be removed.
         engine: takes the runtime out of Docker; None where neither `daemon.json` nor the daemon has it.
         held: packages that are held at our version.
         purged: those of them that were not there before the first run.
@@ -39,7 +42,7 @@ class RemovalPlan:
         rewritten: files of before with what others have written into them since; they come last.
     """
 
-    runtime: str
+    runtimes: tuple[str, ...]
     engine: EngineChange | None
     held: tuple[str, ...]
     purged: tuple[str, ...]
@@ -58,20 +61,24 @@ def removal_plan(settings: Settings, snapshot: HostSnapshot, before: Before) -> 
     """
     applied = Applied.read(snapshot)
     try:
-        rewritten = _toolkit_config(settings, snapshot, before)
+        rewritten = _toolkit_config(settings, snapshot)
     except ToolkitConfigError as error:
         return Refusal(f"{paths.TOOLKIT_CONFIG}: {error}", "Repair it by hand, and run again.")
     # As recorded, or as set where no run came to recording it.
     runtime = applied.runtime or settings.runtime_name
-    engine = _without_runtime(snapshot, before, runtime)
+    known = (*own_runtimes.former(settings, snapshot), *own_runtimes.unrecorded(settings, snapshot))
+    former = tuple(name for name in known if name != runtime)
+    engine = _without_runtime(snapshot, before, runtime, former)
     if isinstance(engine, Refusal):
         return engine
     # Those of a run that did not come to its record are known by what they say.
     disabled = (file.path for file in disabled_sources(settings, snapshot))
-    ours = {*applied.files, *paths.MANAGED_FILES, *disabled}
+    not_ours = {path for path in Layout.SHARED.files if not is_ours(snapshot, path)}
+    not_there = set(Layout.DEDICATED.files) - set(snapshot.files)
+    ours = {*applied.files, *paths.MANAGED_FILES, *disabled} - not_ours - not_there
     held = tuple(name for name in TOOLKIT_PACKAGES if name in snapshot.packages)
     return RemovalPlan(
-        runtime=runtime,
+        runtimes=(runtime, *former),
         engine=engine,
         held=held,
         purged=tuple(name for name in held if name not in before.packages),
@@ -79,31 +86,37 @@ def removal_plan(settings: Settings, snapshot: HostSnapshot, before: Before) -> 
         links=paths.MANAGED_LINKS,
         # The records last: a removal that was killed can be started again.
         directories=(*applied.directories, *snapshot.trees, paths.STATE_DIR),
-        parents=(paths.GVISOR_DIR, paths.WRAPPER_DIR, paths.WRAPPER_SETTINGS_DIR),
+        parents=(*layouts.DIRECTORIES, paths.GVISOR_DIR, paths.WRAPPER_DIR, paths.WRAPPER_SETTINGS_DIR),
         before=before.files,
         rewritten=rewritten,
     )
 
 
-def _toolkit_config(settings: Settings, snapshot: HostSnapshot, before: Before) -> tuple[FileChange, ...]:
-    former, now = before.toolkit_config, snapshot.text_of(paths.TOOLKIT_CONFIG)
-    if former is None:
+def _toolkit_config(settings: Settings, snapshot: HostSnapshot) -> tuple[FileChange, ...]:
+    there = snapshot.files.get(paths.TOOLKIT_CONFIG)
+    if is_ours(snapshot, paths.TOOLKIT_CONFIG):
+        text = hosts_toolkit_config(snapshot, settings.toolkit)
+    elif paths.KEPT_FROM_PACKAGES in snapshot.files:
+        text = None if there is None else there.text
+    else:
         return ()
-    # One that nobody can read any more holds nothing that could be kept.
-    is_readable = paths.TOOLKIT_CONFIG in snapshot.files and runtimes_of(now) is not None
-    version = ToolkitVersion.parse(settings.toolkit_version)
-    text = unmerged(now, former, version) if is_readable else former
+    if text is None:
+        return ()
     return (FileChange(paths.TOOLKIT_CONFIG, text, 0o644, "it was there before", original=False),)
 
 
-def _without_runtime(snapshot: HostSnapshot, before: Before, name: str) -> EngineChange | Refusal | None:
+def _without_runtime(
+    snapshot: HostSnapshot, before: Before, name: str, former: tuple[str, ...]
+) -> EngineChange | Refusal | None:
     engine = snapshot.engine
     there = snapshot.files.get(paths.DAEMON_JSON)
     try:
         text = _text_of(there)
-        without = daemon_json.without_runtime(text, name, before.daemon_json)
-        also = _besides(engine, before, name, text, without)
-        former = daemon_json.runtime_path(before.docker_runtimes.get(name), engine.version)
+        without = text
+        for ours in (*former, name):
+            without = daemon_json.without_runtime(without, ours, before.daemon_json)
+        also = _besides(engine, before, {name, *former}, text, without)
+        was = daemon_json.runtime_path(before.docker_runtimes.get(name), engine.version)
         lost = daemon_json.lost_default(without, engine.default_runtime, also)
     except daemon_json.DaemonJsonError as error:
         if engine.daemon is None:
@@ -129,25 +142,24 @@ def _without_runtime(snapshot: HostSnapshot, before: Before, name: str) -> Engin
             original=False,
             encoding=before.daemon_json_encoding if as_before or there is None else there.encoding,
         )
-    if file is None and engine.runtimes.get(name) not in _OURS:
+    if file is None and not any(engine.runtimes.get(ours) in _OURS for ours in (name, *former)):
         return None
     return EngineChange.of(
         snapshot,
         file,
-        runtime=(name, also.get(name) if former is None else former),
+        runtime=(name, also.get(name) if was is None else was),
         also=also,
         why=paths.DAEMON_JSON,
     )
 
 
 def _besides(
-    engine: Engine, before: Before, name: str, text: str | None, without: str | None
+    engine: Engine, before: Before, ours: set[str], text: str | None, without: str | None
 ) -> dict[str, str]:
     """The runtimes that dockerd's command line names, and no file: those of before the first run, and now."""
     then = daemon_json.unnamed(before.docker_loaded, engine.version, before.daemon_json, without)
     now = daemon_json.unnamed(engine.runtimes, engine.version, text, without)
-    now.pop(name, None)
-    return {**now, **then}
+    return {**{name: path for name, path in now.items() if name not in ours}, **then}
 
 
 def _text_of(file: ManagedFile | None) -> str | None:

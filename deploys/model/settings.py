@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from deploys.model import paths
+from deploys.model.layouts import Layout
 from deploys.model.versions import (
     AUTO_FLOOR,
     GVISOR_RELEASE,
@@ -122,13 +123,22 @@ class Settings(BaseModel):
         default=ToolkitMode.AUTO,
         description="csv or auto",
     )
+    layout: Layout = Field(
+        title=(
+            "Which containers run in gVisor. shared: all that go through NVIDIA's runtime, by whatever name. "
+            "dedicated: those of runtime_name alone; the host's own config.toml, its runtimes and what runs "
+            "by them stay as they are: docs/operations.md."
+        ),
+        default=Layout.SHARED,
+        description="shared or dedicated",
+    )
     runtime_name: str = Field(
         title=(
-            "What containers ask for. Every Docker runtime of the host that leads to "
-            "nvidia-container-runtime runs in gVisor from then on, whatever its name: try it on a host "
-            "of its own."
+            "What containers ask for; in the layout dedicated nvidia-gvisor where it is left out. In the "
+            "layout shared every Docker runtime of the host that leads to nvidia-container-runtime runs in "
+            "gVisor from then on, whatever its name."
         ),
-        default="nvidia",
+        default=Layout.SHARED.runtime_name,
         pattern=r"^[a-z0-9][a-z0-9_.-]*$",
         description="the name of the Docker runtime, as in docker run --runtime=nvidia",
     )
@@ -223,6 +233,13 @@ class Settings(BaseModel):
         default=None,
         description="a day, as in 2026-11-20: the last run before it; left out, the last run",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_of_the_layout(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("layout") == Layout.DEDICATED:
+            return {"runtime_name": Layout.DEDICATED.runtime_name, **data}
+        return data
 
     @field_validator("runtime_name")
     @classmethod

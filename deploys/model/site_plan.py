@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploys.model import device_specs, paths
+from deploys.model import device_specs, own_runtimes, paths
 from deploys.model.applied import Applied, AppliedFile, AppliedRelease
 from deploys.model.changes import (
     EngineChange,
@@ -15,6 +15,7 @@ from deploys.model.changes import (
     ReleaseChange,
     WrapperChange,
 )
+from deploys.model.layout_change import restorations
 from deploys.model.managed_files import desired_files, file_change, runtimes_besides
 from deploys.model.plan import Plan, Step
 from deploys.model.preflight import refusals, refusals_of_fetching
@@ -45,9 +46,6 @@ def site_plan(settings: Settings, snapshot: HostSnapshot, sources: Sources) -> P
     changes = {path: file_change(snapshot, file) for path, file in desired.items()}
     daemon_json = changes.pop(paths.DAEMON_JSON)
     packages = _packages(settings, snapshot, desired, changes)
-    if packages is not None and changes[paths.TOOLKIT_CONFIG] is None:
-        # The packages' own installation script writes config.toml anew (nvidia-ctk config --in-place).
-        changes[paths.TOOLKIT_CONFIG] = desired[paths.TOOLKIT_CONFIG].change("the packages rewrite it")
     release_directory = paths.release_directory(settings.gvisor_release)
     links = (
         (Step.KERNEL, _link(snapshot, paths.DEVICE_NODES_WANTED, paths.DEVICE_NODES_UNIT)),
@@ -65,6 +63,8 @@ def site_plan(settings: Settings, snapshot: HostSnapshot, sources: Sources) -> P
         links=tuple((step, change) for step, change in links if change is not None),
         directories=tuple({paths.DECISION_LOG_DIR} - set(snapshot.directories)),
         probe_runsc=probe is None,
+        restored=restorations(settings, snapshot),
+        installation_was_cut=packages is None and paths.KEPT_FROM_PACKAGES in snapshot.files,
     )
     against = refusals_of_fetching(snapshot) if made.fetches else ()
     return Plan(refusals=against) if against else made
@@ -141,7 +141,7 @@ def _engine(settings: Settings, snapshot: HostSnapshot, file: FileChange | None)
         snapshot,
         file,
         runtime=(name, paths.ENTRY),
-        also=runtimes_besides(snapshot, text),
+        also=runtimes_besides(settings, snapshot, text),
         why=f"{paths.DAEMON_JSON}: {why}",
     )
 
@@ -164,7 +164,9 @@ def applied_after(
     }
     return Applied(
         gvisor=gvisor,
+        layout=settings.layout,
         runtime=settings.runtime_name,
+        kept_runtimes=own_runtimes.kept(settings, snapshot),
         directories=tuple(sorted(directories)),
         files={
             file.path: AppliedFile(sha256=file.sha256)

@@ -25,6 +25,7 @@ _RUNTIME = "nvidia-container-runtime"
 _CSV = f"{_RUNTIME}.modes.csv"
 _ENVIRONMENT = "accept-nvidia-visible-devices-envvar-when-unprivileged"
 _MARK = "\ufeff"
+_HINT = "change toolkit_mode in the inventory, not this file"
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,51 @@ def merged(text: str, mode: ToolkitMode, version: ToolkitVersion) -> str:
     return _with_all(text, ours(mode))
 
 
+def beside(hosts: str, mode: ToolkitMode, version: ToolkitVersion) -> str:
+    """A whole `config.toml` of ours beside the host's own: what that says, and our keys.
+
+    Nothing of theirs is an error here, as nothing of theirs is changed: what this toolkit does not read is
+    left out, and so is what keeps GPUs from containers that ask as ours do. It is the same text for the same
+    meaning, so that a host's file that its packages write in another order changes nothing.
+
+    Args:
+        hosts: the host's own file; empty where it has none.
+        mode: the mode that is wanted.
+        version: the toolkit's that will read it.
+    """
+    try:
+        found = dict(_leaves(_read(hosts)))
+    except ToolkitConfigError:
+        found = {}
+    theirs = {name: value for name, value in found.items() if _wrong_with(name, value, version) is None}
+    theirs.pop(_ENVIRONMENT, None)
+    csv = {f"{_CSV}.mount-spec-path": paths.OWN_CSV_DIR}
+    keys = {**dict(_leaves(_read(config_toml(mode)))), **theirs, **ours(mode), **csv}
+    tables: dict[str, list[tuple[str, str]]] = {}
+    for name, value in sorted(keys.items()):
+        table, _, key = name.rpartition(".")
+        tables.setdefault(table, []).append((key, _literal(value)))
+    text = render(
+        "own-config.toml.j2",
+        settings_hint=_HINT,
+        hosts=paths.TOOLKIT_CONFIG,
+        # Above the first header stand the keys of no table.
+        tables=sorted(tables.items()),
+    )
+    if dict(_leaves(_read(text))) != keys:
+        raise AssertionError(f"templates/own-config.toml.j2 does not say what it must: {text}")
+    return text
+
+
+def swarm_resources(text: str) -> tuple[str, ...]:
+    """The variables that ask in the place of NVIDIA_VISIBLE_DEVICES, by a `config.toml` with our keys in it.
+
+    As the toolkit splits them (nvidia-container-toolkit v1.20.0, `swarm-resource`).
+    """
+    names = _read(text).get("swarm-resource", "").split(",")
+    return tuple(name.strip() for name in names if name.strip() and "=" not in name and "\0" not in name)
+
+
 def unmerged(text: str, before: str, version: ToolkitVersion) -> str:
     """The text with our keys as they were before the first run, or gone; what else stands in it stays.
 
@@ -113,9 +159,10 @@ def unmerged(text: str, before: str, version: ToolkitVersion) -> str:
         ToolkitConfigError: it cannot be read any more, or our keys cannot be taken out.
     """
     former = dict(_leaves(_read(before)))
-    for mode in ToolkitMode:
+    # A change of the mode leaves what only the former one needs.
+    for first, then in ((first, then) for first in ToolkitMode for then in ToolkitMode):
         try:
-            if merged(before, mode, version) == text:
+            if merged(merged(before, first, version), then, version) == text:
                 return before
         except ToolkitConfigError:
             break
@@ -201,8 +248,8 @@ def _wrong_with(name: str, value: Any, version: ToolkitVersion) -> str | None:
 
 
 def _literal(value: Any) -> str:
-    """A value as TOML spells it: for texts, lists of texts, and booleans JSON does the same."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    """A value as TOML spells it: for texts, lists of texts, and booleans JSON does so, but for one letter."""
+    return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")
 
 
 def _with(text: str, name: str, value: Any) -> str:
@@ -290,7 +337,7 @@ def config_toml(mode: ToolkitMode) -> str:
     """The file's text: the wrapper is the only runtime."""
     text = render(
         "config.toml.j2",
-        settings_hint="change toolkit_mode in the inventory, not this file",
+        settings_hint=_HINT,
         mode=mode.value,
         launcher=paths.LAUNCHER,
         csv_dir=paths.CSV_DIR,
@@ -306,7 +353,7 @@ def runtimes_of(text: str) -> tuple[str, ...] | None:
     Absent means the toolkit's own default, runc and crun (nvidia-container-toolkit v1.20.0, api/config/v1).
     """
     try:
-        runtimes = tomllib.loads(text).get(_RUNTIME, {}).get("runtimes", ["runc", "crun"])
+        runtimes = tomllib.loads(text.removeprefix(_MARK)).get(_RUNTIME, {}).get("runtimes", ["runc", "crun"])
     except (tomllib.TOMLDecodeError, AttributeError):
         return None
     return (

@@ -6,18 +6,19 @@ import json
 from typing import TYPE_CHECKING
 
 from deploys.model import paths
+from deploys.model.layouts import Layout
 from deploys.model.rendering import render
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from deploys.model.applied import RuntimeProbe
     from deploys.model.settings import Settings
 
 
-def entry() -> str:
+def entry(layout: Layout = Layout.SHARED) -> str:
     """`/usr/local/bin/nvproxy-container-runtime`."""
-    return render(
-        "nvproxy-entry.sh.j2", engine="docker", shim=paths.SHIM, config_home=paths.TOOLKIT_CONFIG_HOME
-    )
+    return render("nvproxy-entry.sh.j2", engine="docker", shim=paths.SHIM, config_home=layout.config_home)
 
 
 def launcher(settings: Settings) -> str:
@@ -37,7 +38,7 @@ def admin_command() -> str:
     return render("nvproxy-wrapper.sh.j2", python=paths.PYTHON, wrapper_dir=paths.WRAPPER_CURRENT)
 
 
-def wrapper_settings(settings: Settings, probe: RuntimeProbe) -> str:
+def wrapper_settings(settings: Settings, probe: RuntimeProbe, swarm_resources: Sequence[str] = ()) -> str:
     """`/etc/nvproxy-wrapper/settings.json`: all that the wrapper needs to know at create time."""
     content = {
         "runsc": paths.RUNSC,
@@ -48,6 +49,7 @@ def wrapper_settings(settings: Settings, probe: RuntimeProbe) -> str:
         "runsc_capabilities": sorted(name for name, taken in (probe.capabilities or {}).items() if taken),
         "toolkit_mode": settings.toolkit_mode.value,
         "toolkit_version": settings.toolkit.upstream,
+        "swarm_resources": list(swarm_resources),
         "trusted_hooks": list(settings.trusted_hooks),
         "trusted_ldconfig": list(settings.trusted_ldconfig),
         "allowed_capabilities": list(settings.allowed_capabilities),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Answers = Iterator["Finding"]
 
+ENTRY = "/usr/local/bin/nvproxy-container-runtime"
 LAUNCHER = "/usr/local/bin/nvproxy-runsc"
 TOOLKIT_CONFIG = "/etc/nvidia-container-runtime/config.toml"
 APPLIED = "/var/lib/nvproxy-fleet/applied.json"
@@ -29,6 +30,8 @@ APPLIED = "/var/lib/nvproxy-fleet/applied.json"
 YES, NO, CANNOT_TELL = "yes", "no", "cannot tell"
 _EXIT_STATUS = {YES: 0, NO: 1, CANNOT_TELL: 2}
 
+# What the entry exports (templates/nvproxy-entry.sh.j2).
+_ENTRY_CONFIG = re.compile(r"^export NVIDIA_CTK_CONFIG_FILE_PATH='([^']+)' ", re.MULTILINE)
 # The last lines of the launcher's own program (templates/nvproxy-runsc.sh.j2).
 _LAUNCHER_CALL = re.compile(r"^sys\.exit\(main\((\[.*\]), (\".*\")\)\)$", re.MULTILINE)
 _LAUNCHER_HOME = re.compile(r"^    home = posix\.open\((\".*\"), posix\.O_PATH", re.MULTILINE)
@@ -88,9 +91,12 @@ def examine(
     settings_path: str = SETTINGS_PATH,
     toolkit_config: str = TOOLKIT_CONFIG,
     applied: str = APPLIED,
+    entry: str = ENTRY,
 ) -> Answers:
     """Every question, in the order in which a container's creation passes them."""
-    yield from _runtimes(toolkit_config, launcher)
+    if os.path.lexists(entry):
+        yield from _program("entry", entry)
+    yield from _runtimes(_config_of(entry) or toolkit_config, launcher)
     yield from _program("launcher", launcher)
     try:
         settings = load_settings(settings_path)
@@ -106,6 +112,16 @@ def examine(
         yield from _programs(settings)
         yield from _only_roots("decision log", os.path.dirname(settings.audit_log))
     yield from _hashes(applied)
+
+
+def _config_of(entry: str) -> str | None:
+    """The config.toml that the entry names to NVIDIA's runtime; None where there is no entry, and by hand."""
+    try:
+        with open(entry, encoding="utf-8") as file:
+            named = _ENTRY_CONFIG.search(file.read())
+    except (OSError, UnicodeDecodeError):
+        return None
+    return named.group(1) if named else None
 
 
 def _runtimes(config: str, launcher: str) -> Answers:

@@ -5,11 +5,14 @@ It stands in for the remote programs, which have tests of their own, and knows n
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from deploys.model import paths
-from deploys.model.applied import Applied, AppliedRelease, Before, RuntimeProbe
+from deploys.model.applied import Applied, AppliedRelease, RuntimeProbe
 from deploys.model.device_specs import device_nodes
+from deploys.model.layout_change import remembered
+from deploys.model.layouts import Layout
 from deploys.model.managed_files import file_change, wrapper_settings_file
 from deploys.model.plan import Plan
 from deploys.model.site_plan import applied_after, site_plan
@@ -25,13 +28,17 @@ from tests.deploys.example_hosts import (
 )
 
 if TYPE_CHECKING:
-    from deploys.model.changes import FileChange
+    from deploys.model.changes import FileChange, FileRestoration
     from deploys.model.settings import Settings
     from deploys.model.snapshot import HostSnapshot
     from deploys.model.sources import Sources
 
 
 def _write(host: dict[str, Any], change: FileChange) -> None:
+    kept = paths.original_of(change.path)
+    if change.original and change.path in Layout.SHARED.files and change.path in host["files"]:
+        # Of the others nobody looks whether a copy was kept.
+        host["files"].setdefault(kept, host["files"][change.path])
     host["files"][change.path] = file_record(change.text, change.mode, change.encoding)
 
 
@@ -43,11 +50,11 @@ def after(
     _install(host, changes, sources)
     _configure(host, changes)
     if changes.probe_runsc:
-        change = file_change(before, wrapper_settings_file(settings, probe))
+        change = file_change(before, wrapper_settings_file(settings, before, probe))
         if change is not None:
             _write(host, change)
-    if not changes.empty and Before.read(before) is None:
-        host["files"][paths.BEFORE] = file_record(Before.of(before).text())
+    if not changes.empty:
+        host["files"][paths.BEFORE] = file_record(remembered(settings, before).text(), 0o600)
     known = Applied.read(before).gvisor if changes.release is None else None
     gvisor = AppliedRelease(
         release=settings.gvisor_release,
@@ -62,12 +69,31 @@ def _configure(host: dict[str, Any], changes: Plan) -> None:
     host["directories"] = [*host["directories"], *changes.directories]
     for _, change in changes.files:
         _write(host, change)
+    for file in changes.restored:
+        _restore(host, file)
     for _, link in changes.links:
         host["links"][link.path] = link.target
     if changes.engine is not None:
         if changes.engine.file is not None:
             _write(host, changes.engine.file)
-        host["engine"]["runtimes"][changes.engine.runtime] = paths.ENTRY
+        # A reload of a file that names runtimes drops all others.
+        host["engine"]["runtimes"] = {
+            "runc": "runc",
+            **{
+                name: runtime["path"]
+                for name, runtime in json.loads(changes.engine.load.lstrip("\ufeff"))["runtimes"].items()
+            },
+        }
+
+
+def _restore(host: dict[str, Any], file: FileRestoration) -> None:
+    kept = host["files"].pop(paths.original_of(file.path), None)
+    if file.text is not None:
+        host["files"][file.path] = file_record(file.text)
+    elif kept is not None:
+        host["files"][file.path] = kept
+    elif not file.was_there:
+        host["files"].pop(file.path, None)
 
 
 def _install(host: dict[str, Any], changes: Plan, sources: Sources) -> None:

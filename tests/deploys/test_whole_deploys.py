@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deploys.model import paths
+from deploys.model.layouts import Layout
 from deploys.model.preflight import DISK_NEEDED
 from deploys.model.versions import TOOLKIT_PACKAGES
 from tests.deploys.example_hosts import (
@@ -29,6 +30,7 @@ from tests.deploys.example_hosts import (
     SETTINGS_DATA,
     at,
     file_record,
+    settings,
     snapshot,
 )
 from tests.deploys.simulated_host import SETTINGS, SOURCES, WRAPPER_TREE, converged
@@ -204,10 +206,10 @@ def test_files_come_before_the_links_that_make_them_live_and_docker_comes_last(s
     assert [path for path in written if not path.startswith(WRAPPER_TREE)] == [
         *(paths.BEFORE, paths.MODULES_LOAD, paths.DEVICE_NODES_PROGRAM, paths.DEVICE_NODES_UNIT),
         *(paths.DEVICE_NODES_WANTED, paths.APT_KEYRING, paths.APT_SOURCE),
-        *(paths.ENTRY, paths.LAUNCHER, paths.ADMIN_COMMAND, paths.WRAPPER_LOGROTATE),
+        *(paths.LAUNCHER, paths.ADMIN_COMMAND, paths.WRAPPER_LOGROTATE),
         paths.WRAPPER_CURRENT,
         *(paths.WRAPPER_SETTINGS, paths.GVISOR_CURRENT, paths.DEVICES_CSV, paths.DRIVERS_CSV),
-        *(paths.TOOLKIT_CONFIG, paths.DAEMON_JSON, paths.APPLIED),
+        *(paths.TOOLKIT_CONFIG, paths.ENTRY, paths.DAEMON_JSON, paths.APPLIED),
     ]
     assert any(path.startswith(WRAPPER_TREE) for path in written[: written.index(paths.LAUNCHER)])
 
@@ -280,12 +282,12 @@ def test_the_others_go_on_and_the_run_says_that_some_failed(site):
 
 
 def test_a_drift_of_one_package_takes_what_it_needs_and_leaves_nothing_staged(site):
-    # config.toml is among it: the packages' own installation script writes it anew.
     assert site.programs("old-package") == [
-        *("snapshot_probe", "stage", "install_packages", "put_files", "put_files", "container_runs")
+        *("snapshot_probe", "stage", "install_packages", "put_files", "container_runs")
     ]
-    config, record = (entry["task"] for entry in site.commands["old-package"][3:5])
-    assert [file["path"] for file in config["files"]] == [paths.TOOLKIT_CONFIG]
+    install, record = (entry["task"] for entry in site.commands["old-package"][2:4])
+    # The packages' own installation script writes it anew.
+    assert install["left_alone"] == paths.TOOLKIT_CONFIG
     assert record["remove"] == [paths.STAGING_DIR]
 
 
@@ -337,6 +339,60 @@ def test_a_second_run_takes_at_most_six_round_trips_and_starts_no_package_manage
     for host in ("one", "two"):
         assert second.programs(host) == ["snapshot_probe", "container_runs"]
         assert len(second.commands[host]) <= 6
+
+
+DEDICATED = {"layout": "dedicated"}
+WITH_OWN = changed(LAB_HOST, "files", value={paths.TOOLKIT_CONFIG: file_record("# theirs\n")})
+SHARED_BEFORE = converged(SETTINGS, snapshot(WITH_OWN), SOURCES).model_dump(mode="json")
+DEDICATED_BEFORE = converged(settings(layout="dedicated"), snapshot(WITH_OWN), SOURCES).model_dump(
+    mode="json"
+)
+
+
+@pytest.fixture(scope="module")
+def dedicated(tmp_path_factory):
+    hosts = {
+        "first": answers(WITH_OWN),
+        "second": answers(DEDICATED_BEFORE),
+        "changed": answers(SHARED_BEFORE),
+        "back": {"data": {"layout": "shared"}, "answers": answers(DEDICATED_BEFORE)},
+        "cut-off": answers(
+            changed(
+                DEDICATED_BEFORE,
+                *("files", paths.KEPT_FROM_PACKAGES),
+                value=file_record('{"content": null, "mode": 420, "owner": 0, "group": 0}'),
+            )
+        ),
+    }
+    return pyinfra(tmp_path_factory.mktemp("dedicated"), "site", hosts, **DEDICATED)
+
+
+def touched(run: Run, host: str) -> list[str]:
+    """The files that the programs of a run have written or given back, in order."""
+    tasks = [entry["task"] or {} for entry in run.commands[host]]
+    return [file["path"] for task in tasks for file in task.get("files") or [] if isinstance(file, dict)]
+
+
+def test_in_the_layout_dedicated_nothing_is_written_among_the_hosts_own_files(dedicated):
+    assert not [path for path in touched(dedicated, "first") if path.startswith("/etc/nvidia-container")]
+    assert paths.OWN_TOOLKIT_CONFIG in touched(dedicated, "first")
+    assert dedicated.programs("second") == ["snapshot_probe", "container_runs"]
+
+
+def test_a_change_of_the_layout_is_one_run_in_which_the_host_has_its_own_back_last(dedicated):
+    wanted = [paths.OWN_TOOLKIT_CONFIG, paths.ENTRY, *Layout.SHARED.files]
+    assert [path for path in touched(dedicated, "changed") if path in wanted] == wanted
+    theirs = next(e["task"] for e in dedicated.commands["changed"] if e["program"] == "give_back")
+    assert {file["path"]: file["text"] for file in theirs["files"]}[paths.TOOLKIT_CONFIG] == "# theirs\n"
+    wanted = [paths.BEFORE, *Layout.SHARED.files, paths.ENTRY, *Layout.DEDICATED.files]
+    assert [path for path in touched(dedicated, "back") if path in wanted] == [
+        path for path in wanted if path != paths.BEFORE
+    ], "what was there before has not changed meanwhile"
+
+
+def test_what_packages_have_rewritten_is_put_back_where_their_installation_was_cut_off(dedicated):
+    install = next(e["task"] for e in dedicated.commands["cut-off"] if e["program"] == "install_packages")
+    assert (install["packages"], install["left_alone"]) == ([], paths.TOOLKIT_CONFIG)
 
 
 def test_a_bad_setting_of_one_host_stops_the_run_before_any_host_is_touched(tmp_path):

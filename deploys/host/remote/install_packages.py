@@ -1,6 +1,12 @@
 """Install the packages that `stage` has downloaded, at their pinned versions, and hold them there.
 
-Task: `{"packages": [name], "version": text, "apt": the staging directory of apt}`. Answer: `{}`.
+Task: `{"packages": [name], "version": text, "apt": the staging directory of apt, "left_alone": path,
+"kept": path, "set_aside": bool}`. Answer: `{}`.
+
+The packages' own installation script writes `config.toml` anew (nvidia-container-toolkit-base.postinst,
+`nvidia-ctk config --in-place`): without comments, in another order, and up to 1.19 without what says the
+default. It is `left_alone`: to the letter what it was, or not there, also where the installation fails. Where
+one was cut off before that, it is what was `kept` then; with no packages that is all that is done.
 """
 
 from __future__ import annotations
@@ -8,7 +14,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from deploys.host.remote.prelude import Fault, run
+from deploys.host.remote.prelude import Fault, left_alone, run
 
 INSTALL = [
     "--yes",
@@ -32,6 +38,18 @@ def apt(argv: list[str], seconds: float, doing: str) -> None:
         )
 
 
+def install(task: dict[str, Any], pins: list[str], staged: list[str]) -> None:
+    """Install and hold the packages.
+
+    Raises:
+        Fault: APT fails, with its last words.
+    """
+    apt(["apt-get", "install", *INSTALL, *staged, *pins], 900, f"installing {', '.join(pins)}")
+    # An unattended upgrade of one of the four breaks the set, and takes a version that nobody has verified
+    # here.
+    apt(["apt-mark", "hold", *task["packages"]], 60, "holding the packages at their version")
+
+
 def main(task: dict[str, Any]) -> dict[str, Any]:
     """With the lists and packages that were staged: nothing comes over the network any more."""
     pins = [f"{name}={task['version']}" for name in task["packages"]]
@@ -41,11 +59,10 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
         *("-o", f"Dir::Cache::archives={task['apt']}/archives"),
     ]
     try:
-        apt(["apt-get", "install", *INSTALL, *staged, *pins], 900, f"installing {', '.join(pins)}")
-        # An unattended upgrade of one of the four breaks the set, and takes a version that nobody has
-        # verified here.
-        apt(["apt-mark", "hold", *task["packages"]], 60, "holding the packages at their version")
-    except Fault as fault:
+        with left_alone(task["left_alone"], task["kept"], set_aside=task["set_aside"]):
+            if pins:
+                install(task, pins, staged)
+    except (Fault, OSError) as fault:
         return {"error": str(fault)}
     return {}
 

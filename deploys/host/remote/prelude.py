@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import signal
 import stat
 import subprocess
 import time
+from typing import Iterator
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -219,6 +221,73 @@ def keep(path: str, backup: str, *, original: bool) -> None:
         # Closed to others whatever its own mode: what is kept may be a secret.
         os.makedirs(backup, mode=0o700, exist_ok=True)
         replace_file(copy, file.read(), stat.S_IMODE(os.stat(path).st_mode))
+
+
+def restore(path: str, backup: str, *, was_there: bool, text: str | None = None) -> None:
+    """The file as it was before the first run, or no file; one that no run has come to replace stays.
+
+    With a `text` it holds that, in the mode that it had.
+    """
+    kept = kept_path(backup, path, original=True)
+    if text is not None:
+        modes = [os.stat(name).st_mode & 0o7777 for name in (kept, path) if os.path.isfile(name)]
+        replace_file(path, text.encode(), modes[0] if modes else 0o644)
+    elif os.path.isfile(kept):
+        with open(kept, "rb") as file:
+            replace_file(path, file.read(), os.stat(kept).st_mode & 0o7777)
+    elif os.path.lexists(path) and not was_there:
+        os.unlink(path)
+
+
+@contextlib.contextmanager
+def left_alone(path: str, copy: str, *, set_aside: bool) -> Iterator[None]:
+    """Whatever happens meanwhile, the file is to the letter what it was, or not there where it was not.
+
+    A kill leaves `copy`, and the next time that is what the file was.
+
+    Args:
+        path: the file that others write meanwhile.
+        copy: where it is kept while they do.
+        set_aside: whether the file is not to be there meanwhile.
+    """
+    if not os.path.isfile(copy):
+        was: dict[str, object] = {"content": None, "mode": 0o644, "owner": 0, "group": 0}
+        if os.path.isfile(path):
+            status = os.stat(path)
+            with open(path, "rb") as file:
+                # A letter for each byte, as JSON has no bytes.
+                was["content"] = file.read().decode("latin-1")
+            was.update(mode=stat.S_IMODE(status.st_mode), owner=status.st_uid, group=status.st_gid)
+        replace_file(copy, json.dumps(was).encode(), 0o600)
+    directory = os.path.dirname(path)
+    directory_was_there = os.path.isdir(directory)
+    try:
+        if set_aside and os.path.isfile(path):
+            os.unlink(path)
+        yield
+    finally:
+        with open(copy, encoding="utf-8") as kept:
+            was = json.load(kept)
+        content = None if was["content"] is None else str(was["content"]).encode("latin-1")
+        if content is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            if not directory_was_there:
+                with contextlib.suppress(OSError):
+                    os.rmdir(directory)
+        elif not is_content(path, content):
+            replace_file(path, content, int(str(was["mode"])))
+            os.chown(path, int(str(was["owner"])), int(str(was["group"])))
+        os.unlink(copy)
+
+
+def is_content(path: str, content: bytes) -> bool:
+    """Whether a file is there and holds just this."""
+    try:
+        with open(path, "rb") as file:
+            return file.read() == content
+    except OSError:
+        return False
 
 
 def replace_file(path: str, content: bytes, mode: int) -> None:

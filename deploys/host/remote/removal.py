@@ -14,17 +14,7 @@ import os
 import shutil
 from typing import Any
 
-from deploys.host.remote.prelude import Fault, kept_path, replace_file, run
-
-
-def restore(path: str, backup: str, *, was_there: bool) -> None:
-    """The file as it was before the first run, or no file; one that no run has come to replace stays."""
-    kept = kept_path(backup, path, original=True)
-    if os.path.isfile(kept):
-        with open(kept, "rb") as file:
-            replace_file(path, file.read(), os.stat(kept).st_mode & 0o7777)
-    elif os.path.lexists(path) and not was_there:
-        os.unlink(path)
+from deploys.host.remote.prelude import Fault, replace_file, restore, run
 
 
 def purge(packages: list[str]) -> None:

@@ -19,6 +19,7 @@ from deploys.model.causes import told_once
 from deploys.model.checks import Check, HostResult, Severity, State, Subject
 from deploys.model.diagnosis import diagnose
 from deploys.model.drivers import unsupported
+from deploys.model.layouts import TOOLKIT_CONFIGS
 from deploys.model.verification.questions import STAND_IN_MARK
 
 if TYPE_CHECKING:
@@ -278,7 +279,7 @@ def _remedy(run: ContainerRun, *, outside: bool, extra: Sequence[str]) -> str:
     if outside:
         return (
             "Let nobody's code run on this host until this is repaired: "
-            f"'runtimes' in {paths.TOOLKIT_CONFIG} must name {paths.LAUNCHER} and nothing else. Run site.py."
+            f"'runtimes' in {TOOLKIT_CONFIGS} must name {paths.LAUNCHER} and nothing else. Run site.py."
         )
     if extra:
         return f"The wrapper did not narrow the devices: see the last lines of {paths.DECISION_LOG}."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deploys.model import paths, sight
 from deploys.model.checks import Check, State, Subject
 from deploys.model.device_specs import device_nodes
+from deploys.model.layouts import Layout
 from deploys.model.rendering import render
 from deploys.model.settings import ToolkitMode
 from deploys.model.sight import Sight
@@ -143,7 +144,8 @@ def task(what: Verification) -> dict[str, Any]:
 def _runtime_of_bundles(settings: Settings) -> str:
     """By hand, as people who have no engine call it, wherever that can be served."""
     is_lost = settings.toolkit_mode is ToolkitMode.CSV and settings.toolkit >= _CSV_LOSES_THE_REQUEST
-    return paths.ENTRY if is_lost else paths.SHIM
+    # In the layout `dedicated` the shim by itself has the host's own configuration.
+    return paths.ENTRY if is_lost or settings.layout is Layout.DEDICATED else paths.SHIM
 
 
 def _control(settings: Settings, snapshot: HostSnapshot) -> ContainerRun | Check:
@@ -157,7 +159,7 @@ def _control(settings: Settings, snapshot: HostSnapshot) -> ContainerRun | Check
     config = render(
         "verify-control.toml.j2",
         mode=settings.toolkit_mode.value,
-        csv_dir=paths.CSV_DIR,
+        csv_dir=settings.layout.csv_dir,
         hooks_left_out=left_out,
     )
     expected = expected_sight(snapshot.gpus, gvisor=None)

@@ -47,6 +47,7 @@ BAD = {
     ],
     "toolkit_repository_url": ["", "nvidia.github.io", "https://host/a b", None],
     "toolkit_mode": ["cdi", "legacy", "CSV", "", None, 1],
+    "layout": ["dedicate", "SHARED", "", None, 1, []],
     "runtime_name": ["", "NVIDIA", "-x", "a b", "a/b", 'a"b', "a\nb", None, 7],
     "runsc_args": ["--debug", ["debug"], ["--root", "/x"], ["--x\0"], [7], [""], None, ["--nvproxy-docker"]],
     "driver_version": ["latest", "570", "570.x", "v570.124.06", "570.124.06.1", True, []],

@@ -9,6 +9,7 @@ import pytest
 
 from deploys.model import paths
 from deploys.model.changes import FileChange
+from deploys.model.layouts import Layout
 from deploys.model.managed_files import desired_files
 from deploys.model.plan import Step
 from deploys.model.site_plan import site_plan
@@ -20,7 +21,6 @@ FILE_STEPS = {
     paths.MODULES_LOAD: Step.KERNEL,
     paths.DEVICE_NODES_PROGRAM: Step.KERNEL,
     paths.DEVICE_NODES_UNIT: Step.KERNEL,
-    paths.ENTRY: Step.WRAPPER,
     paths.LAUNCHER: Step.WRAPPER,
     paths.ADMIN_COMMAND: Step.WRAPPER,
     paths.WRAPPER_SETTINGS: Step.WRAPPER,
@@ -28,6 +28,7 @@ FILE_STEPS = {
     paths.DEVICES_CSV: Step.DEVICE_SPECS,
     paths.DRIVERS_CSV: Step.DEVICE_SPECS,
     paths.TOOLKIT_CONFIG: Step.RUNTIME_CONFIG,
+    paths.ENTRY: Step.RUNTIME_CONFIG,
 }
 
 
@@ -88,5 +89,9 @@ def test_the_config_of_a_converged_host_is_the_rendered_one():
 
 
 def test_every_file_that_a_run_writes_is_among_those_that_a_look_reads():
-    desired = desired_files(SETTINGS, snapshot(BLANK), SOURCES, PROBE)
-    assert sorted(file.path for file in desired) == sorted(paths.MANAGED_FILES)
+    desired = {
+        file.path
+        for layout in Layout
+        for file in desired_files(settings(layout=layout), snapshot(BLANK), SOURCES, PROBE)
+    }
+    assert sorted(desired) == sorted(paths.MANAGED_FILES)

@@ -270,7 +270,7 @@ def test_a_rule_that_keeps_gpus_from_containers_is_refused_and_one_that_gives_th
     (refusal,) = says("accept-nvidia-visible-devices-envvar-when-unprivileged = false").refusals
     assert "accept-nvidia-visible-devices-envvar-when-unprivileged = false keeps GPUs from" in str(refusal)
     kept = "accept-nvidia-visible-devices-as-volume-mounts = true"
-    (change,) = says(kept).files_of(Step.RUNTIME_CONFIG)
+    change, _entry = says(kept).files_of(Step.RUNTIME_CONFIG)
     assert change.text.startswith(kept)
     assert "runtimes = [" in change.why
 

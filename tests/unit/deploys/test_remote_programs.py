@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deploys.host.remote import containers_of_runtime, install_packages, prelude
+from deploys.host.remote import containers_of_runtime, give_back, install_packages, prelude
+from deploys.model import paths
 from deploys.model.versions import TOOLKIT_PACKAGES
 
 ONE, OTHER = "a" * 64, "b" * 64
@@ -64,15 +65,66 @@ class TestInstallPackages:
     """Four packages at one version, from what was staged."""
 
     APT = "/staging/apt"
+    # As the packages' own installation script: nvidia-ctk config --in-place.
+    REWRITES = "case $* in *install*) echo 'runtimes = []' >{config} ;; esac"
 
-    def install(self):
+    @pytest.fixture(autouse=True)
+    def _paths(self, tmp_path):
+        self.config, self.kept = tmp_path / "etc" / "config.toml", tmp_path / "kept.json"
+
+    def install(self, packages=TOOLKIT_PACKAGES, *, set_aside=False):
         return install_packages.main(
             {
-                "packages": list(TOOLKIT_PACKAGES),
+                "packages": list(packages),
                 "version": "1.20.0-1",
                 "apt": self.APT,
+                "left_alone": str(self.config),
+                "kept": str(self.kept),
+                "set_aside": set_aside,
             }
         )
+
+    def rewriting(self, programs, then="exit 0"):
+        make = f"mkdir -p {self.config.parent}"
+        programs.add("apt-get", f"{make}; {self.REWRITES.format(config=self.config)}; {then}")
+        programs.add("apt-mark", "")
+
+    @pytest.mark.parametrize("then", ["exit 0", "exit 100"])
+    def test_the_configuration_that_the_packages_rewrite_is_to_the_letter_what_it_was(self, programs, then):
+        self.config.parent.mkdir()
+        self.config.write_bytes(b"# mine\r\nmode = 'x'")
+        self.config.chmod(0o640)
+        self.rewriting(programs, then)
+        self.install()
+        assert self.config.read_bytes() == b"# mine\r\nmode = 'x'"
+        assert self.config.stat().st_mode & 0o777 == 0o640
+        assert not self.kept.exists()
+
+    def test_one_that_was_not_there_is_not_there_nor_its_directory(self, programs):
+        self.rewriting(programs)
+        assert self.install() == {}
+        assert not self.config.parent.exists()
+
+    def test_after_an_installation_that_was_cut_off_it_is_what_it_was_before_that(self, programs):
+        self.config.parent.mkdir()
+        self.config.write_text("mine")
+        # A kill leaves what is kept while the packages are installed.
+        self.rewriting(programs, f"cp {self.kept} {self.kept}.left")
+        self.install()
+        self.kept.with_suffix(".json.left").rename(self.kept)
+        self.config.write_text("rewritten")
+        calls = len(programs.calls)
+        assert self.install(()) == {}
+        assert self.config.read_text() == "mine"
+        assert len(programs.calls) == calls, "nothing is installed"
+
+    def test_one_that_nvidia_ctk_cannot_read_is_set_aside_meanwhile(self, programs):
+        self.config.parent.mkdir()
+        self.config.write_text("= broken")
+        programs.add("apt-get", f"test ! -e {self.config}")
+        programs.add("apt-mark", "")
+        assert self.install(set_aside=True) == {}
+        assert self.config.read_text() == "= broken"
 
     def test_all_four_are_pinned_installed_and_held(self, programs):
         programs.add("apt-get", "")
@@ -110,6 +162,53 @@ class TestInstallPackages:
         programs.add("apt-mark", "")
         self.install()
         assert "--no-remove" in programs.calls[0].split()
+
+
+class TestGiveBack:
+    """Files of the other layout: ours go, and the host's own come back."""
+
+    def give_back(self, tmp_path, *, was_there, text=None):
+        file = {"path": str(tmp_path / "etc/x.csv"), "text": text, "was_there": was_there}
+        task = {"files": [file], "emptied": [str(tmp_path / "etc")], "backup": str(tmp_path / "backup")}
+        assert give_back.main(task) == {}
+        return tmp_path / "etc/x.csv"
+
+    @pytest.fixture
+    def ours(self, tmp_path):
+        (tmp_path / "etc").mkdir()
+        (tmp_path / "etc/x.csv").write_text("ours")
+
+    def kept(self, tmp_path):
+        return Path(prelude.kept_path(str(tmp_path / "backup"), str(tmp_path / "etc/x.csv"), original=True))
+
+    @pytest.mark.usefixtures("ours")
+    def test_one_that_was_not_there_goes_with_its_empty_directory(self, tmp_path):
+        assert not self.give_back(tmp_path, was_there=False).parent.exists()
+
+    @pytest.mark.usefixtures("ours")
+    def test_a_directory_in_which_something_is_left_stays(self, tmp_path):
+        (tmp_path / "etc/l4t.csv").write_text("lib, /x\n")
+        assert self.give_back(tmp_path, was_there=False).parent.is_dir()
+
+    @pytest.mark.usefixtures("ours")
+    def test_what_was_there_comes_back_and_is_kept_no_longer(self, tmp_path):
+        prelude.replace_file(str(self.kept(tmp_path)), b"\xfftheirs", 0o640)
+        file = self.give_back(tmp_path, was_there=True)
+        assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"\xfftheirs", 0o640)
+        assert not self.kept(tmp_path).exists()
+
+    @pytest.mark.usefixtures("ours")
+    def test_a_text_that_others_have_written_into_comes_back_in_the_mode_that_it_had(self, tmp_path):
+        prelude.replace_file(str(self.kept(tmp_path)), b"theirs", 0o640)
+        file = self.give_back(tmp_path, was_there=True, text="edited")
+        assert (file.read_text(), file.stat().st_mode & 0o777) == ("edited", 0o640)
+
+    @pytest.mark.usefixtures("ours")
+    def test_one_that_was_there_and_that_no_run_came_to_replace_stays(self, tmp_path):
+        assert self.give_back(tmp_path, was_there=True).read_text() == "ours"
+
+    def test_a_copy_is_where_the_plan_looks_for_it(self):
+        assert paths.original_of("/etc/a/b") == prelude.kept_path(paths.BACKUP_DIR, "/etc/a/b", original=True)
 
 
 def test_the_search_path_holds_no_place_that_others_may_write_to():

@@ -99,11 +99,10 @@ def test_one_package_at_another_version_means_all_four_are_installed_again(packa
     assert (made.kernel, made.release, made.wrapper, made.engine, made.links) == (None, None, None, None, ())
 
 
-def test_a_package_change_writes_config_toml_again_since_the_postinst_rewrites_it():
-    made = site_plan(
-        SETTINGS, drifted(CONVERGED, at("packages", TOOLKIT_PACKAGES[2], value="1.17.8-1")), SOURCES
-    )
-    assert paths.TOOLKIT_CONFIG in {change.path for _, change in made.files}
+def test_a_package_change_needs_no_other_since_what_the_packages_rewrite_is_put_back():
+    old = drifted(CONVERGED, at("packages", TOOLKIT_PACKAGES[2], value="1.17.8-1"))
+    made = site_plan(SETTINGS, old, SOURCES)
+    assert made == replace(NOTHING, packages=made.packages)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +226,7 @@ def test_a_host_of_a_release_without_the_entry_gets_it_and_docker_is_led_to_it_i
         at("engine", "containers", value={"nvidia": ["at-work"]}),
     )
     made = site_plan(SETTINGS, former, SOURCES)
-    assert [(step, change.path) for step, change in made.files] == [(Step.WRAPPER, paths.ENTRY)]
+    assert [(step, change.path) for step, change in made.files] == [(Step.RUNTIME_CONFIG, paths.ENTRY)]
     assert made == replace(NOTHING, files=made.files, engine=made.engine)
     assert json.loads(made.engine.file.text) == {
         "data-root": "/srv/docker",

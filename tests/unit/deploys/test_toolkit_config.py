@@ -241,3 +241,13 @@ def test_any_text_is_merged_or_refused(text):
         assert str(error)  # noqa: PT017 - either way is right, but nothing else
     else:
         assert runtimes_of(made.removeprefix("\ufeff")) == (paths.LAUNCHER,)
+
+
+def test_a_file_with_a_byte_order_mark_tells_its_runtimes_as_the_toolkit_reads_them():
+    assert runtimes_of(f"\ufeff{config_toml(ToolkitMode.CSV)}") == (paths.LAUNCHER,)
+
+
+@pytest.mark.parametrize("text", KINDS.values(), ids=KINDS)
+def test_also_after_a_change_of_the_mode_a_removal_gives_it_back_to_the_letter(text):
+    other = merged(merged(text, ToolkitMode.CSV, VERSION), ToolkitMode.AUTO, VERSION)
+    assert unmerged(other, text, VERSION) == text
