@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,10 @@ _PAGE = _ENVIRONMENT.from_string((TEMPLATES / "report.html.j2").read_text(encodi
 
 # The worst first: what a cell of several checks shows.
 _WORST = (State.FAILED, State.UNKNOWN, State.PASSED, State.SKIPPED)
+# Beside the colour, which not everybody sees.
+_GLYPHS = {State.PASSED: "✓", State.FAILED: "✗", State.UNKNOWN: "?", State.SKIPPED: "-"}
+# So many rows of the grid are read at a glance; of more, those that did not pass come first.
+_ROWS = 30
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,11 @@ class _Column:
 
 @dataclass(frozen=True)
 class _Cell:
+    """`state` is empty where there is no check."""
+
     state: State | str
     text: str
+    changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,21 @@ class _Host:
     checks: tuple[_Row, ...]
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """The grid: what is seen at once, and what a click unfolds."""
+
+    shown: tuple[_Host, ...]
+    more: tuple[_Host, ...]
+    folded: tuple[_Host, ...]
+
+
+@dataclass(frozen=True)
+class _Changed:
+    host: str
+    lines: tuple[str, ...]
+
+
 def page(
     results: Sequence[HostResult],
     differences: Sequence[Difference],
@@ -73,15 +96,38 @@ def page(
     """The page."""
     was = {(one.host, one.check): one.before or "not there" for one in differences}
     stand_ins = [(line, result.host) for result in results for line in result.stand_ins]
+    hosts = [_host(result, was) for result in results]
+    verdicts = Counter(result.verdict for result in results)
     return _PAGE.render(
+        glyphs=_GLYPHS,
+        counts=[(state, verdicts[state]) for state in _WORST if verdicts[state]],
         started=started.isoformat(sep=" ", timespec="seconds"),
         finished=finished.isoformat(sep=" ", timespec="seconds"),
-        passed=sum(result.verdict is State.PASSED for result in results),
+        passed=verdicts[State.PASSED],
         subjects=[_Column(subject, title) for subject, title in SUBJECTS.items()],
-        stand_ins=[(sentence, named(hosts)) for sentence, hosts in grouped(stand_ins)],
+        stand_ins=[(sentence, named(names)) for sentence, names in grouped(stand_ins)],
         causes=open_causes(results),
-        differences=[str(difference) for difference in differences],
-        hosts=[_host(result, was) for result in results],
+        differences=_changes(differences),
+        hosts=hosts,
+        rows=_rows(hosts),
+    )
+
+
+def _changes(differences: Sequence[Difference]) -> list[_Changed]:
+    by_host: dict[str, list[str]] = {}
+    for one in differences:
+        by_host.setdefault(one.host, []).append(str(one))
+    return [_Changed(host, tuple(lines)) for host, lines in by_host.items()]
+
+
+def _rows(hosts: Sequence[_Host]) -> _Rows:
+    if len(hosts) <= _ROWS:
+        return _Rows(tuple(hosts), (), ())
+    open_ones = [host for host in hosts if host.verdict is not State.PASSED]
+    return _Rows(
+        tuple(open_ones[:_ROWS]),
+        tuple(open_ones[_ROWS:]),
+        tuple(host for host in hosts if host.verdict is State.PASSED),
     )
 
 
@@ -99,17 +145,18 @@ def _host(result: HostResult, was: Mapping[tuple[str, str], str]) -> _Host:
         )
         for check in result.checks
     )
-    return _Host(result.host, result.verdict, about, result.why, tuple(_cells(result)), rows)
+    return _Host(result.host, result.verdict, about, result.why, tuple(_cells(result, was)), rows)
 
 
-def _cells(result: HostResult) -> list[_Cell]:
+def _cells(result: HostResult, was: Mapping[tuple[str, str], str]) -> list[_Cell]:
     cells = []
     for subject in SUBJECTS:
         checks: list[Check] = [check for check in result.checks if check.subject is subject]
         if not checks:
-            cells.append(_Cell(State.UNKNOWN, "not verified") if result.why else _Cell("", "-"))
+            cells.append(_Cell("", "not verified" if result.why else "-"))
             continue
         worst = next(state for state in _WORST if any(check.state is state for check in checks))
         count = sum(check.state is worst for check in checks)
-        cells.append(_Cell(worst, f"{count} {worst}" if count < len(checks) else f"{worst}"))
+        text = f"{count} {worst}" if count < len(checks) else f"{worst}"
+        cells.append(_Cell(worst, text, any((result.host, check.id) in was for check in checks)))
     return cells

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from junitparser import Error, Failure, JUnitXml, Skipped
 
 from deploys.model import junit
+from deploys.model import page as page_module
 from deploys.model.checks import Check, HostResult, State, Subject
 from deploys.model.comparison import Difference, differences, states
 from deploys.model.page import page
 from tests.unit.verification.lab_hosts import judged
+from tests.unit.verification.test_judgement import sound
 
 WHEN = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 RESULTS = [
@@ -191,3 +194,57 @@ def test_a_check_that_came_went_or_ended_otherwise_differs():
         "gpu-x: d was not there, is skipped",
         "gpu-x: c was failed, is not there",
     ]
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, as WCAG 2.2 defines it."""
+    digits = colour.lstrip("#")
+    digits = digits if len(digits) == 6 else "".join(digit * 2 for digit in digits)
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+# Which colours stand on which, each for light and dark screens.
+STATES = ("passed", "failed", "unknown", "skipped")
+PAIRS = [
+    *((state, f"{state}-bg") for state in STATES),
+    *((ink, paper) for ink in ("ink", "soft", "link") for paper in ("paper", "card", "unknown-bg")),
+    *((state, paper) for state in STATES for paper in ("paper", "card")),
+]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize(("ink", "paper"), PAIRS, ids=lambda name: name)
+def test_every_text_of_the_page_has_the_contrast_that_wcag_asks_for(scheme, ink, paper):
+    blocks = re.findall(r":root \{(.*?)\}", shown_page(RESULTS).style, re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]+)", blocks[scheme]))
+    lights = sorted(map(luminance, (colours[ink], colours[paper])), reverse=True)
+    assert (lights[0] + 0.05) / (lights[1] + 0.05) >= 4.5
+
+
+def test_a_link_to_a_host_leads_into_its_details_which_opens_them_without_a_script():
+    # HTML's "ancestor details revealing algorithm": it opens what the target is in, not what it is.
+    text = page(RESULTS, (), WHEN, WHEN)
+    for result in RESULTS:
+        name = page_module._ENVIRONMENT.filters["anchor"](result.host)
+        before, _, _ = text.partition(f'id="{name}"')
+        assert before.rindex("</summary>") > before.rindex("<details")
+
+
+def test_the_grid_of_a_large_fleet_shows_what_did_not_pass_and_folds_the_rest():
+    good = judged("csv_2_gpus", sound("csv_2_gpus"))
+    fleet = [replace(good, host=f"gpu-{n:03}") for n in range(200)]
+    fleet[150] = replace(judged("auto_8_gpus_no_launcher"), host="gpu-150")
+    text = page(fleet, (), WHEN, WHEN)
+    grid = text[text.index("<h2>The fleet") : text.index("199 hosts that passed")]
+    assert re.findall(r'scope="row"><a [^>]+>([^<]+)', grid) == ["gpu-150"]
+
+
+def test_a_cell_of_the_grid_says_that_it_ended_otherwise_before():
+    changed = [Difference("gpu-x", "docker.all", State.PASSED, State.FAILED)]
+    text = page(RESULTS, changed, WHEN, WHEN)
+    (row,) = re.findall(r'scope="row"><a [^>]+>gpu-x</a></th>(.*?)</tr>', text, re.DOTALL)
+    assert [">new<" in cell for cell in row.split("</td>")[:4]] == [False, False, True, False]
