@@ -60,7 +60,8 @@ class Check:
         cause: what is wrong, in words that are the same for every container and host that fail by it.
         because: the id of the check on which this one hangs, where it is skipped for that.
         severity: how bad it is.
-        output: the end of the error output of what was run.
+        output: the end of the error output of what was run, and of the logs of that run.
+        link: where the failure is known from; empty where it is not, or where nothing failed.
         seconds: how long it took.
     """
 
@@ -76,6 +77,7 @@ class Check:
     because: str = ""
     severity: Severity = Severity.FAULT
     output: str = ""
+    link: str = ""
     seconds: float = 0.0
 
 
@@ -89,6 +91,7 @@ class HostResult:
         stand_ins: sentences about the parts of this host that are not real.
         checks: by subject.
         why: why there are no checks, where there are none.
+        said: where a container did not start, what engine and kernel said meanwhile: where, and the text.
     """
 
     host: str
@@ -96,6 +99,7 @@ class HostResult:
     stand_ins: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     why: str = ""
+    said: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def verdict(self) -> State:

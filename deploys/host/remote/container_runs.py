@@ -29,6 +29,7 @@ CLEAN_UP_SECONDS = 10
 POLL_SECONDS = 0.02
 REMOVAL_TRIES = 5
 MAX_LINKS = 40
+DEBUG_LOGS = "debug"
 
 
 class Stopped(Exception):  # noqa: N818 - an order, not a fault
@@ -431,9 +432,10 @@ def through_bundle(
     try:
         write_bundle(task, what, root, bundle)
         done = created_and_started(task, bundle, name, clock.limit(task["seconds_each"]))
+        said = {} if done.code == 0 else last_words(f"{bundle}/{DEBUG_LOGS}")
     finally:
         left = remove_bundle(task, name)
-    return {**outcome(done), "left_behind": left}
+    return {**outcome(done), "left_behind": left, **({"said": said} if said else {})}
 
 
 def bundle_path(task: dict[str, Any], name: str) -> str:
@@ -471,6 +473,10 @@ def created_and_started(task: dict[str, Any], bundle: str, name: str, seconds: f
     """Create and start a bundle's container, and wait until it has said all it has to say."""
     end = time.monotonic() + seconds
     create, extra = shim(task, name, "create", "--bundle", bundle, "--pid-file", f"{bundle}/pid")
+    if not extra:
+        # Not for a run with a configuration of its own: that leads to runc, which has no such flag.
+        create[1:1] = [f"--debug-log={bundle}/{DEBUG_LOGS}/%COMMAND%.log"]
+        os.makedirs(f"{bundle}/{DEBUG_LOGS}")
     with open(f"{bundle}/out", "wb") as out, open(f"{bundle}/err", "wb") as err:
         done = run(create, seconds, files=(out, err), extra=extra)
     if done.code == 0:
@@ -518,6 +524,21 @@ def logged_errors(path: str) -> Iterator[str]:
         rest = rest[used:].strip()
         if isinstance(entry, dict) and entry.get("level") in ("error", "fatal"):
             yield str(entry.get("msg", ""))
+
+
+def last_words(directory: str) -> dict[str, str]:
+    """What each of runsc's processes said of trouble in this start alone, by the name of its debug log.
+
+    Without --debug that is warnings and above (gVisor 20260905, runsc/cli/main.go); the lines that it ends
+    with have no prefix of a log's.
+    """
+    said = {}
+    for name in sorted(os.listdir(directory)):
+        lines = read_end(f"{directory}/{name}", OUTPUT_LIMIT).splitlines()
+        wanted = [line for line in lines if not re.match(r"[DIW]\d{4} ", line)]
+        if wanted:
+            said[f"runsc's debug log {name}"] = "\n".join(wanted)[:ERROR_LIMIT]
+    return said
 
 
 def remove_bundle(task: dict[str, Any], name: str) -> str | None:

@@ -41,6 +41,7 @@ class Outcome(BaseModel):
         missing: the program that this host lacks for it, where that is the reason.
         left_behind: what could not be removed of it.
         seconds: how long it took.
+        said: what the logs of this start alone hold beside it, by where.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,6 +54,12 @@ class Outcome(BaseModel):
     missing: str | None
     left_behind: str | None
     seconds: float
+    said: Mapping[str, str] = {}
+
+    @property
+    def told(self) -> str:
+        """All that was said of it."""
+        return "\n".join([self.err, *self.said.values()])
 
 
 class Answer(BaseModel):
@@ -86,10 +93,19 @@ class _Verdict:
     next: str = ""
     cause: str = ""
     severity: Severity = Severity.FAULT
+    link: str = ""
 
 
-def judge(host: str, what: Verification, answer: Answer) -> HostResult:
-    """The result of a host out of its answer."""
+def judge(host: str, what: Verification, answer: Answer, said: Mapping[str, str] | None = None) -> HostResult:
+    """The result of a host out of its answer.
+
+    Args:
+        host: its name.
+        what: what it was asked.
+        answer: what it has answered.
+        said: what its engine and its kernel said meanwhile, by where; maybe of other containers.
+    """
+    said = said or {}
     if answer.error is not None and not answer.commands:
         return HostResult(host, versions(what), why=answer.error)
     kernel = what.snapshot.os.kernel
@@ -106,7 +122,13 @@ def judge(host: str, what: Verification, answer: Answer) -> HostResult:
         _driver(what, answer),
         *_cut_short(answer),
         *(
-            _container(run, answer, printed.get(run.id), proof=proof, errors=_all_errors(what, answer, run))
+            _container(
+                run,
+                answer,
+                printed.get(run.id),
+                proof=proof,
+                errors=(_all_errors(what, answer, run), *said.values()),
+            )
             for run in what.runs
         ),
         *what.skipped,
@@ -117,6 +139,7 @@ def judge(host: str, what: Verification, answer: Answer) -> HostResult:
         versions=versions(what),
         stand_ins=_stand_ins(answer),
         checks=told_once(sorted(checks, key=lambda check: order.index(check.subject))),
+        said=said,
     )
 
 
@@ -164,11 +187,11 @@ def _all_errors(what: Verification, answer: Answer, run: ContainerRun) -> str:
     """
     same = [other.id for other in what.runs if other.subject is Subject.BUNDLE and other.env == run.env]
     ids = [run.id, *same] if run.subject is Subject.DOCKER else [run.id]
-    return "\n".join(answer.runs[name].err for name in ids if name in answer.runs)
+    return "\n".join(answer.runs[name].told for name in ids if name in answer.runs)
 
 
 def _container(
-    run: ContainerRun, answer: Answer, printed: Printed | None, *, proof: bool, errors: str
+    run: ContainerRun, answer: Answer, printed: Printed | None, *, proof: bool, errors: Sequence[str]
 ) -> Check:
     outcome = answer.runs.get(run.id)
     if outcome is None or printed is None:
@@ -194,7 +217,8 @@ def _container(
         next=verdict.next,
         cause=verdict.cause,
         severity=verdict.severity,
-        output=outcome.err.strip(),
+        output=outcome.told.strip(),
+        link=verdict.link,
         seconds=outcome.seconds,
     )
 
@@ -209,16 +233,16 @@ def _not_run(outcome: Outcome) -> _Verdict | None:
     return _Verdict(State.UNKNOWN, f"not started: {outcome.not_run}", found.remedy, cause)
 
 
-def _not_ended(outcome: Outcome, printed: Printed, errors: str) -> _Verdict | None:
-    found = diagnose(errors)
+def _not_ended(outcome: Outcome, printed: Printed, errors: Sequence[str]) -> _Verdict | None:
+    found = diagnose(*errors)
     if outcome.timed_out:
         late = f"stopped after {outcome.seconds:.0f} s without an end"
-        return _Verdict(State.FAILED, late, found.remedy, found.cause or late)
+        return _Verdict(State.FAILED, late, found.remedy, found.cause or late, link=found.link)
     if outcome.code == 0 and printed.complete:
         return None
     last = (outcome.err.strip().splitlines() or ["nothing was said about it"])[-1]
     why = found.cause or f"did not start (status {outcome.code}): {last}"
-    return _Verdict(State.FAILED, why, found.remedy, why)
+    return _Verdict(State.FAILED, why, found.remedy, why, link=found.link)
 
 
 def _wrong(run: ContainerRun, printed: Printed) -> _Verdict | None:
