@@ -18,7 +18,7 @@ import os
 import time
 from typing import Any, NamedTuple
 
-from deploys.host.remote.prelude import Fault, keep, replace_file, run
+from deploys.host.remote.prelude import Fault, content_of, keep, replace_file, run
 
 RELOAD_SECONDS = 20
 
@@ -80,15 +80,6 @@ def reload(name: str, path: str | None, verb: str) -> None:
     raise Fault(
         f"dockerd was reloaded, but its runtime {name!r} is {path_of(runtimes, name)!r}, not {path!r}"
     )
-
-
-def content_of(path: str) -> bytes | None:
-    """What is in a file; None where it is not there."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
 
 
 def put(path: str, content: bytes | None, state: State) -> None:

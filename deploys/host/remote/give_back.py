@@ -23,7 +23,7 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
         for file in task["files"]:
             restore(file["path"], task["backup"], was_there=file["was_there"], text=file["text"])
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(kept_path(task["backup"], file["path"], original=True))
+                os.unlink(kept_path(task["backup"], file["path"]))
         for path in task["emptied"]:
             with contextlib.suppress(OSError):
                 os.rmdir(path)

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -17,6 +18,8 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 LOCK_SECONDS = 10
+# So many replaced texts of a file are kept.
+KEPT = 10
 
 
 class Fault(Exception):  # noqa: N818 - it carries the sentence for the operator
@@ -204,23 +207,60 @@ def decoded(content: bytes) -> tuple[str, str]:
     return content.decode(encoding), encoding
 
 
-def kept_path(backup: str, path: str, *, original: bool) -> str:
-    """Where the copy of a file is: as it was before the first run, or what the last change replaced."""
-    return os.path.join(backup, "original" if original else "previous", path.strip("/").replace("/", "%"))
+def kept_path(backup: str, path: str) -> str:
+    """Where the copy of a file as it was before the first run is."""
+    return os.path.join(backup, "original", kept_name(path))
+
+
+def kept_name(path: str) -> str:
+    """What copies of a file are called in `original`, and in `replaced` with the time behind it."""
+    return path.strip("/").replace("/", "%")
 
 
 def keep(path: str, backup: str, *, original: bool) -> None:
-    """Copy a file that is about to be replaced; an original is copied once and never again."""
+    """Copy a file that is about to be replaced; an original is copied once and never again.
+
+    Any other goes to `replaced`, under its name and the time, as `etc%x.conf.20261125T204616.123456Z`. Of
+    each file the last `KEPT` texts that differ are there.
+    """
     if not os.path.isfile(path):
         return
-    copy = kept_path(backup, path, original=original)
-    if original and os.path.exists(copy):
-        keep(path, backup, original=False)
-        return
     with open(path, "rb") as file:
-        # Closed to others whatever its own mode: what is kept may be a secret.
-        os.makedirs(backup, mode=0o700, exist_ok=True)
-        replace_file(copy, file.read(), stat.S_IMODE(os.stat(path).st_mode))
+        content = file.read()
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    # Closed to others whatever its own mode: what is kept may be a secret.
+    os.makedirs(backup, mode=0o700, exist_ok=True)
+    if original and not os.path.exists(kept_path(backup, path)):
+        replace_file(kept_path(backup, path), content, mode)
+        return
+    directory, name = os.path.join(backup, "replaced"), kept_name(path)
+    copies = copies_of(directory, name)
+    now, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    date = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now))
+    replace_file(os.path.join(directory, f"{name}.{date}.{microseconds:06}Z"), content, mode)
+    same = [copy for copy in copies if content_of(copy) == content]
+    others = [copy for copy in copies if copy not in same]
+    # Only now: there is a copy at every moment.
+    for copy in [*same, *others[: max(0, len(others) + 1 - KEPT)]]:
+        os.unlink(copy)
+
+
+def copies_of(directory: str, name: str) -> list[str]:
+    """The copies of a file in `replaced`, the oldest first."""
+    time_behind = re.compile(re.escape(name) + r"\.\d{8}T\d{6}\.\d{6}Z").fullmatch
+    try:
+        return sorted(os.path.join(directory, found) for found in os.listdir(directory) if time_behind(found))
+    except FileNotFoundError:
+        return []
+
+
+def content_of(path: str) -> bytes | None:
+    """What is in a file; None where it is not there."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
 
 
 def restore(path: str, backup: str, *, was_there: bool, text: str | None = None) -> None:
@@ -228,7 +268,7 @@ def restore(path: str, backup: str, *, was_there: bool, text: str | None = None)
 
     With a `text` it holds that, in the mode that it had.
     """
-    kept = kept_path(backup, path, original=True)
+    kept = kept_path(backup, path)
     if text is not None:
         modes = [os.stat(name).st_mode & 0o7777 for name in (kept, path) if os.path.isfile(name)]
         replace_file(path, text.encode(), modes[0] if modes else 0o644)

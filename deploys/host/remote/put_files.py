@@ -4,8 +4,8 @@ Task: `{"directories": [{"path", "mode"}], "files": [{"path", "text", "mode", "o
 "links": [{"path", "target"}], "compile": [directory], "remove": [path], "backup": directory | null}`.
 Answer: `{}`.
 
-What was there before the first run is kept below `<backup>/original` and never written again; what the last
-change replaced is below `<backup>/previous`.
+What was there before the first run is kept below `<backup>/original` and never written again; what later
+changes have replaced is below `<backup>/replaced`, under its name and the time.
 """
 
 from __future__ import annotations

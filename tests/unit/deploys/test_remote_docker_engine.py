@@ -308,18 +308,22 @@ def test_no_answer_is_not_taken_for_the_runtime_being_gone(docker, trouble):
     assert docker.path.read_text() == NEW
 
 
+def replaced(docker):
+    return [copy.read_text() for copy in sorted((docker.backup / "replaced").iterdir())]
+
+
 def test_the_original_is_kept_once_and_what_came_later_beside_it(docker):
     docker.write(OLD, mode=0o644)
     name = str(docker.path).strip("/").replace("/", "%")
-    original, previous = docker.backup / "original" / name, docker.backup / "previous" / name
+    original = docker.backup / "original" / name
     docker_engine.main(docker.task(NEW, original=True))
     assert original.read_text() == OLD
     assert stat.S_IMODE(docker.backup.stat().st_mode) == 0o700
     docker_engine.main(docker.task(json.dumps(json.loads(NEW)), original=True))
     assert original.read_text() == OLD, "never written again"
-    assert previous.read_text() == NEW
+    assert replaced(docker) == [NEW]
     docker_engine.main(docker.task(NEW, original=False))
-    assert previous.read_text() == json.dumps(json.loads(NEW))
+    assert replaced(docker) == [NEW, json.dumps(json.loads(NEW))]
     assert original.read_text() == OLD
 
 

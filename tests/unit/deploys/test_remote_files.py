@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 
@@ -44,13 +45,57 @@ class TestPutFiles:
         original = kept(self.backup / "original", self.path)
         assert original.read_text() == "theirs"
         assert stat.S_IMODE(original.stat().st_mode) == 0o640
-        assert kept(self.backup / "previous", self.path).read_text() == "second"
+        assert self.replaced() == ["first", "second"]
 
-    def test_what_is_ours_is_only_ever_the_previous_one(self):
+    def replaced(self):
+        return [copy.read_text() for copy in sorted((self.backup / "replaced").iterdir())]
+
+    def test_what_is_ours_is_no_original(self):
         self.path.write_text("ours")
         self.put("next", original=False)
-        assert kept(self.backup / "previous", self.path).read_text() == "ours"
+        assert self.replaced() == ["ours"]
         assert not (self.backup / "original").exists()
+
+    def test_every_text_that_was_replaced_is_kept_under_its_name_and_the_time(self):
+        for text in ("theirs", "another's"):
+            self.path.write_text(text)
+            self.put("ours")
+        assert self.replaced() == ["theirs", "another's"]
+        name = kept(self.backup, self.path).name
+        for copy in (self.backup / "replaced").iterdir():
+            assert re.fullmatch(re.escape(name) + r"\.\d{8}T\d{6}\.\d{6}Z", copy.name)
+
+    def test_of_what_was_replaced_the_last_texts_are_kept_and_the_same_one_once(self):
+        for number in range(prelude.KEPT + 5):
+            for text in (f"edit {number}", "the same again and again"):
+                self.path.write_text(text)
+                self.put("ours")
+        last = [f"edit {number}" for number in range(prelude.KEPT + 5)][-(prelude.KEPT - 1) :]
+        assert self.replaced() == [*last, "the same again and again"]
+
+    def test_the_copies_of_another_file_are_not_counted(self):
+        directory = self.backup / "replaced"
+        directory.mkdir(parents=True)
+        other = directory / (kept(self.backup, self.path).name + ".d%x.20261125T204616.123456Z")
+        other.write_text("another file's")
+        for number in range(prelude.KEPT + 2):
+            self.path.write_text(f"edit {number}")
+            self.put("ours")
+        assert other.read_text() == "another file's"
+        assert len(self.replaced()) == prelude.KEPT + 1
+
+    def test_a_fault_while_a_text_is_kept_leaves_it_where_it_is(self, monkeypatch):
+        real = prelude.replace_file
+
+        def full(path, *rest):
+            if "replaced" in path:
+                raise OSError(28, "No space left on device", path)
+            real(path, *rest)
+
+        monkeypatch.setattr(prelude, "replace_file", full)
+        self.path.write_text("theirs")
+        assert "No space left on device" in self.put("ours")["error"]
+        assert self.path.read_text() == "theirs"
 
     def test_what_is_kept_is_closed_to_others(self):
         self.path.write_text("a secret")
