@@ -9,7 +9,8 @@
 Not tried: docstrings, annotations, `__slots__`, what is for type checkers alone, what stands in for a module
 that cannot be imported (`except ImportError` at the top), and sentences, which no test need pin. A string is
 a sentence where it has a space beside a word, unless it is handed over by keyword and has nothing but words
-of small letters, as the tables of flags in `command_line` are. A sentence with values in it, an f-string, counts with all that is in its braces.
+of small letters, as the tables of flags in `command_line` are. A sentence with values in it, an f-string,
+counts with all that is in its braces.
 """
 
 from __future__ import annotations

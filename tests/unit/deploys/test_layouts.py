@@ -18,7 +18,7 @@ from deploys.model.plan import Plan, Step
 from deploys.model.removal_plan import RemovalPlan, removal_plan
 from deploys.model.site_plan import site_plan
 from deploys.model.toolkit_config import beside, merged, runtimes_of, swarm_resources
-from deploys.model.verification import task, verification
+from deploys.model.verification.questions import task, verification
 from deploys.model.versions import TOOLKIT_PACKAGES, ToolkitVersion
 from tests.deploys.example_hosts import BLANK, PROBE, at, drifted, file_record, settings, snapshot, without
 from tests.deploys.simulated_host import CONVERGED, NOTHING, SETTINGS, SOURCES, after, converged

@@ -179,7 +179,7 @@ class TestGiveBack:
         (tmp_path / "etc/x.csv").write_text("ours")
 
     def kept(self, tmp_path):
-        return Path(prelude.kept_path(str(tmp_path / "backup"), str(tmp_path / "etc/x.csv"), original=True))
+        return Path(prelude.kept_path(str(tmp_path / "backup"), str(tmp_path / "etc/x.csv")))
 
     @pytest.mark.usefixtures("ours")
     def test_one_that_was_not_there_goes_with_its_empty_directory(self, tmp_path):
@@ -208,7 +208,7 @@ class TestGiveBack:
         assert self.give_back(tmp_path, was_there=True).read_text() == "ours"
 
     def test_a_copy_is_where_the_plan_looks_for_it(self):
-        assert paths.original_of("/etc/a/b") == prelude.kept_path(paths.BACKUP_DIR, "/etc/a/b", original=True)
+        assert paths.original_of("/etc/a/b") == prelude.kept_path(paths.BACKUP_DIR, "/etc/a/b")
 
 
 def test_the_search_path_holds_no_place_that_others_may_write_to():
