@@ -1,6 +1,9 @@
 """Look, change nothing: `pyinfra inventories/example.py deploys/preflight.py`."""
 
+from deploys.host.announcing import announce_site
 from deploys.host.run import look
 from deploys.steps.preflight import inspect
 
-inspect(run=look())
+run = look()
+announce_site(run)
+inspect(run=run)

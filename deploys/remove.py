@@ -1,6 +1,9 @@
 """Put hosts back as they were: `pyinfra inventories/example.py deploys/remove.py`."""
 
+from deploys.host.announcing import announce_removal
 from deploys.host.run import look
 from deploys.steps.remove import remove
 
-remove(run=look())
+run = look()
+announce_removal(run)
+remove(run=run)

@@ -1,5 +1,6 @@
 """Converge a host, from top to bottom: `pyinfra inventories/example.py deploys/site.py`."""
 
+from deploys.host.announcing import announce_site
 from deploys.host.run import look
 from deploys.steps.device_specs import device_specs
 from deploys.steps.docker import docker
@@ -12,6 +13,7 @@ from deploys.steps.verify import verify
 from deploys.steps.wrapper import wrapper
 
 run = look()
+announce_site(run)
 preflight(run=run)
 kernel(run=run)
 toolkit(run=run)

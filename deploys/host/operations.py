@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyinfra import host
+from pyinfra import host, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
 
+from deploys.host.announcing import say_difference
 from deploys.host.remote_program import JsonCommand, RemoteProgram, printable
+from deploys.host.removal import leaving
 from deploys.model import layouts, paths
 from deploys.model.applied import Before, RuntimeProbe
 from deploys.model.capabilities import not_taken
 from deploys.model.changes import FileChange
+from deploys.model.drift import repaired_snapshot
 from deploys.model.drivers import unsupported
 from deploys.model.layout_change import remembered as remembered_before
 from deploys.model.managed_files import file_change, wrapper_settings_file
-from deploys.model.plan import Refusal, Step
-from deploys.model.removal_plan import removal_plan
+from deploys.model.plan import Step
+from deploys.model.removal_plan import RemovalPlan
 from deploys.model.shim_users import obstacles
-from deploys.model.site_plan import applied_after
+from deploys.model.text_difference import difference, hidden
 from deploys.model.toolkit_config import runtimes_of
 from deploys.model.versions import TOOLKIT_PACKAGES
 from nvproxy_wrapper.judge.capabilities import DEFAULT
@@ -35,7 +38,9 @@ if TYPE_CHECKING:
 
     from deploys.host.run import HostRun
     from deploys.model.changes import EngineChange, FileRestoration, LinkChange
-    from deploys.model.removal_plan import RemovalPlan
+    from deploys.model.plan import Refusal
+    from deploys.model.settings import Settings
+    from deploys.model.snapshot import HostSnapshot
 
     Commands = Generator[PyinfraCommand, None, None]
 
@@ -52,14 +57,8 @@ STAGED_PACKAGES = f"{paths.STAGING_DIR}/apt"
 
 def _say_and_fail(state: State, host: Host, sentences: Sequence[str]) -> bool:  # noqa: ARG001 - pyinfra's signature
     for sentence in sentences:
-        host.log_styled(printable(sentence), fg="red")
+        host.log_styled(printable(hidden(sentence)), fg="red")
     return False
-
-
-def _say(state: State, host: Host, sentences: Sequence[str]) -> bool:  # noqa: ARG001 - pyinfra's signature
-    for sentence in sentences:
-        host.log(sentence)
-    return True
 
 
 def _fail(reasons: Sequence[Refusal | str]) -> FunctionCommand:
@@ -181,17 +180,36 @@ def runtime_configured(run: HostRun) -> Commands:
     if not changes and not restored:
         host.noop("the file is as it should be")
         return
-    for obstacle in obstacles(run.settings, run.snapshot):
+    repair = run.plan.repair if run.repaired else None
+    # What has started since a repair runs in gVisor.
+    seen = run.snapshot if repair is None else repaired_snapshot(run.snapshot, repair)
+    yield from _unhindered(run.settings, seen)
+    if changes:
+        yield put_files(changes)
+    if restored:
+        yield _given_back(restored)
+
+
+@operation()
+def repaired(run: HostRun) -> Commands:
+    """Close a way past gVisor before anything that may fail, or take long: downloads, packages."""
+    if run.plan.repair is None:
+        host.noop("nothing leads past gVisor, or what it should lead to is not there yet")
+        return
+    yield from _unhindered(run.settings, run.snapshot)
+    yield put_files([run.plan.repair])
+    run.repaired = True
+
+
+def _unhindered(settings: Settings, snapshot: HostSnapshot) -> Commands:
+    """Ask once more for containers that stand against the run; pyinfra ends an operation that fails here."""
+    for obstacle in obstacles(settings, snapshot):
         running = _containers_of(obstacle.runtimes)
         yield running
         refusal = obstacle.refusal(running.result.get("containers", []))
         if refusal is not None:
             yield _fail([refusal])
             return
-    if changes:
-        yield put_files(changes)
-    if restored:
-        yield _given_back(restored)
 
 
 def _given_back(files: Sequence[FileRestoration]) -> RemoteProgram:
@@ -293,6 +311,10 @@ def runsc_tried(run: HostRun) -> Commands:
         yield _fail([refusal])
         return
     change = file_change(run.snapshot, wrapper_settings_file(run.settings, run.snapshot, run.probe))
+    if change is not None and state.config.DIFF:
+        # The plan had to leave open what runsc does.
+        there = run.snapshot.files.get(change.path)
+        say_difference(difference(change.path, None if there is None else there.text, change.text))
     yield put_files([change] if change is not None else [], links)
 
 
@@ -335,10 +357,10 @@ def recorded(run: HostRun) -> Commands:
         # Also asked of a host that was refused, where pyinfra only finds out what it would do.
         host.noop("this host was refused")
         return
-    if run.gvisor is None:
+    text = run.record
+    if text is None:
         yield _fail([f"{paths.APPLIED} is not written: the installed release is not known. Run again."])
         return
-    text = applied_after(run.settings, run.snapshot, run.sources, run.gvisor).text()
     if run.snapshot.text_of(paths.APPLIED) == text and not run.plan.fetches:
         host.noop("the record is right")
         return
@@ -347,33 +369,16 @@ def recorded(run: HostRun) -> Commands:
 
 
 @operation()
-def planned(run: HostRun) -> Commands:
-    """Print what a run would change on this host, and why."""
-    if run.plan.empty:
-        host.noop("nothing would be changed")
-        return
-    yield FunctionCommand(_say, ([f"would change: {reason}" for reason in run.plan.reasons],), {})
-
-
-@operation()
 def removed(run: HostRun) -> Commands:
     """Put the host back as it was before the first run; refused while the runtime's containers run."""
-    if run.looked is None:
-        yield _fail(run.plan.refusals)
-        return
-    try:
-        before = Before.read(run.looked)
-    except ValueError:
-        yield _fail(run.plan.refusals)
-        return
-    if before is None:
+    plan = leaving(run)
+    if plan is None:
         host.noop("no run has changed this host")
         return
-    plan = removal_plan(run.settings, run.looked, before)
-    if isinstance(plan, Refusal):
-        yield _fail([plan])
+    if not isinstance(plan, RemovalPlan):
+        yield _fail(plan)
         return
-    if run.looked.engine.running:
+    if run.snapshot.engine.running:
         running = _containers_of(plan.runtimes)
         yield running
         if running.result.get("containers"):

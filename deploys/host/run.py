@@ -11,7 +11,7 @@ from deploys.host import inventory, snapshot
 from deploys.model.applied import Applied, AppliedRelease, RuntimeProbe
 from deploys.model.kept_from_packages import put_back
 from deploys.model.plan import Plan, Refusal
-from deploys.model.site_plan import site_plan
+from deploys.model.site_plan import applied_after, site_plan
 
 if TYPE_CHECKING:
     from deploys.model.settings import Settings
@@ -27,6 +27,7 @@ class HostRun:
         looked: the host as it was before anything was changed; None where it could not be looked at.
         tree: digest of the installed gVisor release, once it is installed.
         probe: what its runsc does, once it was tried.
+        repaired: whether the way past gVisor was closed in this run.
     """
 
     settings: Settings
@@ -35,6 +36,7 @@ class HostRun:
     plan: Plan
     tree: str | None = field(default=None)
     probe: RuntimeProbe | None = field(default=None)
+    repaired: bool = field(default=False)
 
     @property
     def snapshot(self) -> HostSnapshot:
@@ -49,6 +51,13 @@ class HostRun:
         if self.tree is None:
             return None
         return AppliedRelease(release=self.settings.gvisor_release, tree=self.tree, probe=self.probe)
+
+    @property
+    def record(self) -> str | None:
+        """The record that this run leaves, as far as the installed release is known; None where it is not."""
+        if self.gvisor is None:
+            return None
+        return applied_after(self.settings, self.snapshot, self.sources, self.gvisor).text()
 
 
 def look() -> HostRun:

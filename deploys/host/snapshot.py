@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
-from pyinfra import host
+from pyinfra import host, state
+from pyinfra.api.facts import get_fact
 
 from deploys.host.remote_program import ProgramAnswer, stdin_for
 from deploys.model import apt_sources, paths
@@ -44,8 +45,14 @@ def take(settings: Settings, sources: Sources) -> HostSnapshot | Refusal:
     """Look at the current host; a host that gives no usable answer is a refusal, and stops nobody else."""
     words = [apt_sources.WORD, settings.toolkit_repository_url.lower()]
     trees = [paths.release_directory(settings.gvisor_release), sources.wrapper.directory]
-    found = host.get_fact(
-        SnapshotProbe, _stdin=stdin_for(SnapshotProbe.program, {**TASK, "trees": trees, "apt_words": words})
+    # Not host.get_fact: for a host that is silent it asks "continue?", in a dry run too, and raises where no
+    # other is left. It is a refusal like any other.
+    found = get_fact(
+        state,
+        host,
+        SnapshotProbe,
+        kwargs={"_stdin": stdin_for(SnapshotProbe.program, {**TASK, "trees": trees, "apt_words": words})},
+        apply_failed_hosts=False,
     )
     if "error" in found:
         return Refusal(str(found["error"]).rstrip("."), "Repair that, and run again.")

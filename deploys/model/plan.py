@@ -50,7 +50,7 @@ class Plan:
 
     `probe_runsc`: the wrapper's settings are only known once the installed runsc was tried. `restored` are
     files of the other layout. `installation_was_cut`: what an installation of packages has rewritten has to
-    be put back first.
+    be put back first. `repair`: what of `files` must not wait for its step, as far as it cannot wait.
     """
 
     refusals: tuple[Refusal, ...]
@@ -65,6 +65,7 @@ class Plan:
     probe_runsc: bool = False
     restored: tuple[FileRestoration, ...] = ()
     installation_was_cut: bool = False
+    repair: FileChange | None = None
 
     @property
     def fetches(self) -> bool:

@@ -50,7 +50,7 @@ def obstacles(settings: Settings, snapshot: HostSnapshot) -> tuple[Obstacle, ...
     """What may stand against a run, up to the writing of `config.toml`."""
     found = (
         Obstacle(
-            _pulled_into_gvisor(settings, snapshot),
+            pulled_into_gvisor(settings, snapshot),
             f"these containers run behind {paths.SHIM} without gVisor, and could not be stopped or entered "
             "any more once it starts runsc",
             f"Stop them, run again, and start them anew; {DEDICATED_INSTEAD}."
@@ -89,7 +89,7 @@ def refusals_of_containers(settings: Settings, snapshot: HostSnapshot) -> tuple[
     return tuple(refusal for refusal in found if refusal is not None)
 
 
-def _pulled_into_gvisor(settings: Settings, snapshot: HostSnapshot) -> tuple[str, ...]:
+def pulled_into_gvisor(settings: Settings, snapshot: HostSnapshot) -> tuple[str, ...]:
     """Runtimes behind the shim that run something else up to now, and gVisor from then on.
 
     Nobody but us writes the file that the entry names in the layout `dedicated`: one that is spoilt is put

@@ -15,6 +15,7 @@ from deploys.model.changes import (
     ReleaseChange,
     WrapperChange,
 )
+from deploys.model.drift import way_past_gvisor
 from deploys.model.layout_change import restorations
 from deploys.model.managed_files import desired_files, file_change, runtimes_besides
 from deploys.model.plan import Plan, Step
@@ -65,6 +66,7 @@ def site_plan(settings: Settings, snapshot: HostSnapshot, sources: Sources) -> P
         probe_runsc=probe is None,
         restored=restorations(settings, snapshot),
         installation_was_cut=packages is None and paths.KEPT_FROM_PACKAGES in snapshot.files,
+        repair=way_past_gvisor(settings, snapshot, desired[settings.layout.toolkit_config]),
     )
     against = refusals_of_fetching(snapshot) if made.fetches else ()
     return Plan(refusals=against) if against else made
@@ -135,7 +137,11 @@ def _engine(settings: Settings, snapshot: HostSnapshot, file: FileChange | None)
     loaded = snapshot.engine.runtimes.get(name)
     if file is None and loaded == paths.ENTRY:
         return None
-    why = file.why if file is not None else f"dockerd has {loaded!r} loaded, not what the file says"
+    why = (
+        file.why
+        if file is not None
+        else f"dockerd has {loaded or 'no such runtime'} loaded, not what the file says"
+    )
     text = snapshot.text_of(paths.DAEMON_JSON) if file is None else file.text
     return EngineChange.of(
         snapshot,

@@ -149,6 +149,15 @@ def swarm_resources(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in names if name.strip() and "=" not in name and "\0" not in name)
 
 
+def led_to_wrapper(text: str) -> str:
+    """The file's text with the wrapper as the only runtime, and nothing else changed.
+
+    Raises:
+        ToolkitConfigError: it cannot be read, or the key cannot be put into it.
+    """
+    return _with_all(text, {f"{_RUNTIME}.runtimes": [paths.LAUNCHER]})
+
+
 def unmerged(text: str, before: str, version: ToolkitVersion) -> str:
     """The text with our keys as they were before the first run, or gone; what else stands in it stays.
 

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def preflight(run: HostRun) -> None:
     """Refuse the host, or fetch and check everything that will be installed."""
     operations.refused(name="May this host be converged?", run=run)
+    operations.repaired(name="Close a way past gVisor", run=run)
     operations.staged(name="Fetch and check what will be installed", run=run)
     operations.remembered(name="Write down how the host was", run=run)
 
 
 @deploy("Preflight")
 def inspect(run: HostRun) -> None:
-    """As `preflight`, with what was fetched thrown away again, and the plan printed."""
+    """As `preflight`, with what was fetched thrown away again, and nothing changed."""
     operations.refused(name="May this host be converged?", run=run)
     operations.staged(name="Can everything be fetched, and does it fit?", run=run, keep=False)
-    operations.planned(name="What a run would change", run=run)

@@ -1,0 +1,83 @@
+"""What somebody else has done to a host since the last run, and what of it must not wait."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from deploys.model import paths
+from deploys.model.drift import drift
+from deploys.model.site_plan import site_plan
+from tests.deploys.example_hosts import BLANK, at, drifted, file_record, settings, snapshot, without
+from tests.deploys.simulated_host import CONVERGED, SETTINGS, SOURCES
+
+CONFIG = CONVERGED.text_of(paths.TOOLKIT_CONFIG)
+PAST = CONFIG.replace(f'"{paths.LAUNCHER}"', '"runc"')
+TO_RUNC = at("files", paths.TOOLKIT_CONFIG, value=file_record(PAST))
+
+
+def repair(*drifts, **changes):
+    return site_plan(settings(**changes), drifted(CONVERGED, *drifts), SOURCES).repair
+
+
+@pytest.mark.parametrize("path", sorted(set(paths.MANAGED_FILES)))
+def test_every_file_of_ours_that_somebody_has_touched_is_known(path):
+    assert drift(CONVERGED, path) is None
+    changed = drifted(CONVERGED, at("files", path, value=file_record("theirs")))
+    assert drift(changed, path) == "somebody has changed it since the last run"
+    assert "deleted" in drift(drifted(CONVERGED, without("files", path)), path)
+    assert drift(snapshot(BLANK), path) is None, "no run has written it"
+
+
+def test_a_file_that_is_to_be_other_by_new_settings_is_no_drift():
+    made = site_plan(settings(kernel_modules=["nvidia"]), CONVERGED, SOURCES)
+    (change,) = [change for _, change in made.files if change.path == paths.MODULES_LOAD]
+    assert drift(CONVERGED, change.path) is None
+
+
+@pytest.mark.parametrize(
+    "runtimes", ['["runc"]', f'["{paths.LAUNCHER}", "runc"]', f'["runc", "{paths.LAUNCHER}"]', "[]"]
+)
+def test_a_configuration_that_leads_past_gvisor_is_led_back_at_once(runtimes):
+    text = CONFIG.replace(f'["{paths.LAUNCHER}"]', runtimes).replace('mode = "csv"', 'mode = "legacy" # x')
+    change = repair(at("files", paths.TOOLKIT_CONFIG, value=file_record(text)))
+    assert change.path == paths.TOOLKIT_CONFIG
+    read, was = tomllib.loads(change.text), tomllib.loads(text)
+    was["nvidia-container-runtime"]["runtimes"] = [paths.LAUNCHER]
+    assert read == was, "and nothing else is changed: the packages may be another version's"
+
+
+def test_one_without_the_key_and_one_that_is_not_there_lead_to_runc():
+    assert (
+        repair(at("files", paths.TOOLKIT_CONFIG, value=file_record("disable-require = false\n"))) is not None
+    )
+    assert repair(without("files", paths.TOOLKIT_CONFIG)) is not None
+
+
+def test_one_that_leads_to_the_wrapper_or_that_nobody_can_read_is_left_to_its_step():
+    assert repair() is None
+    assert repair(at("files", paths.TOOLKIT_CONFIG, value=file_record(CONFIG + "# theirs\n"))) is None
+    assert repair(at("files", paths.TOOLKIT_CONFIG, value=file_record("[[["))) is None
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        without("files", paths.LAUNCHER),
+        at("files", paths.LAUNCHER, value=file_record('#!/bin/sh\nexec runc "$@"\n')),
+        without("links", paths.GVISOR_CURRENT),
+        without("links", paths.WRAPPER_CURRENT),
+        without("files", paths.APPLIED),
+    ],
+)
+def test_what_would_lead_to_something_that_is_not_there_waits(broken):
+    assert repair(TO_RUNC, broken) is None
+
+
+def test_a_host_that_no_run_has_converged_has_nothing_to_go_back_to():
+    assert site_plan(SETTINGS, snapshot(BLANK), SOURCES).repair is None
+
+
+def test_it_does_not_wait_for_another_release_of_gvisor():
+    assert repair(TO_RUNC, gvisor_release="20261001") is not None
