@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Mapping
+from datetime import date
+from enum import Enum
 from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -13,14 +19,19 @@ from deploys.model.settings import Settings
 from nvproxy_wrapper.judge import catalogue
 
 DOCS = Path(__file__).parent
+QUOTE = '"'
 
 _SETTINGS_HEAD = """# Settings
 
 Every setting of a host, as an inventory or `group_data/` may give it. All are checked for all hosts
 before any host is touched; an unknown name stops the run. Made by `make docs`.
 
-| setting | what it does | what it must be | default |
-|---|---|---|---|
+pyinfra's `--data` reads a value as JSON where it is that: `--data verify_timeout=120`,
+`--data 'kernel_modules=["nvidia"]'`. A version has to be in quotes there, as a number would
+lose its last zero: `--data 'driver_version="550.120"'`.
+
+| setting | type | default | what it does | what it must be | example |
+|---|---|---|---|---|---|
 """
 
 _TABLES_BEGIN = "<!-- made by `make docs` from nvproxy_wrapper/judge/rules/asked.py -->"
@@ -34,12 +45,41 @@ def settings_page() -> str:
         value = field.default
         if value is PydanticUndefined:
             default = "(required)"
+        elif value is None:
+            default = "(none)"
         elif isinstance(value, Path) and value.is_absolute():
             default = f"`{value.relative_to(DOCS.parent)}` of this project"
         else:
             default = f"`{value if isinstance(value, str | Path) else plain(value)}`"
-        rows.append(f"| `{name}` | {field.title} | {field.description} | {default} |")
+        (example,) = field.examples or ()
+        shown = re.sub(r"[0-9a-f]{128}", lambda digits: f"{digits[0][:8]}…", plain(example))
+        cells = (
+            *(f"`{name}`", kind(field.annotation), default, (field.title or "").replace("<", "&lt;")),
+            *(
+                (field.description or "").replace("<", "&lt;"),
+                f"`{shown.removeprefix(QUOTE).removesuffix(QUOTE)}`",
+            ),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
     return _SETTINGS_HEAD + "\n".join(rows) + "\n"
+
+
+def kind(annotation: Any, s: str = "") -> str:
+    """A type in words; `s` for many of it."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return kind(inner[0], s)
+    if origin in (Union, UnionType):
+        return " or ".join(kind(one) for one in inner if one is not type(None))
+    if origin is tuple:
+        return f"list{s} of {kind(inner[0], 's')}"
+    if origin is Mapping:
+        return f"mapping: {kind(inner[0])} to {kind(inner[1])}"
+    if issubclass(annotation, Enum):
+        return " or ".join(member.value for member in annotation)
+    return {str: f"text{s}", bool: "true or false", int: "whole number", Path: "path", date: "day"}[
+        annotation
+    ]
 
 
 def gpu_modes_page() -> str:
@@ -52,8 +92,10 @@ def gpu_modes_page() -> str:
 
 def plain(value: object) -> str:
     """A default as one would write it in an inventory."""
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return "[" + ", ".join(plain(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{plain(name)}: {plain(item)}" for name, item in value.items()) + "}"
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 

@@ -14,12 +14,20 @@ from deploys.model.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from deploys.model.sources import Sources
 
+_NAMES = 8
 _CHECKED: dict[str, tuple[Settings, Sources]] = {}
 
 
 def _connector_keys() -> frozenset[str]:
     return frozenset(
         key for connector in get_all_connectors().values() for key in connector.data_cls.__annotations__
+    )
+
+
+def _hosts(names: list[str]) -> str:
+    more = len(names) - _NAMES
+    return f"host{'s' if names[1:] else ''} {', '.join(names[:_NAMES])}" + (
+        f" and {more} more" if more > 0 else ""
     )
 
 
@@ -34,16 +42,19 @@ def checked(name: str) -> tuple[Settings, Sources]:
     """
     if not _CHECKED:
         keys = _connector_keys()
-        wrong: list[str] = []
+        wrong: dict[str, list[str]] = {}
         for host in (host for host in inventory if state.is_host_in_limit(host)):
             try:
                 settings = Settings.from_data(host.name, host.data.dict(), keys)
                 _CHECKED[host.name] = (settings, sources.load(settings))
             except SettingsError as error:
-                wrong.append(str(error))
+                for line in str(error).splitlines():
+                    wrong.setdefault(line.removeprefix(f"host {host.name}: "), []).append(host.name)
         if wrong:
             _CHECKED.clear()
+            # What a group's data say is wrong for each of its hosts, and is said once.
+            lines = [f"{_hosts(names)}: {line}" for line, names in wrong.items()]
             raise DeployError(
-                "\n".join(["no host was touched, the inventory must be corrected first:", *wrong])
+                "\n".join(["no host was touched, the inventory must be corrected first:", *lines])
             )
     return _CHECKED[name]

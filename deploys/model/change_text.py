@@ -155,7 +155,8 @@ def _written(snapshot: HostSnapshot, change: FileChange, when: str = "") -> Told
 def _restored(snapshot: HostSnapshot, file: FileRestoration) -> Told:
     if file.text is not None:
         return Told(f"put {file.path} back: {file.why}", _lines(snapshot, file.path, file.text))
-    return Told(f"{'put' if file.was_there else 'take'} {file.path} {'back' if file.was_there else 'away'}: {file.why}")
+    verb, end = ("put", "back") if file.was_there else ("take", "away")
+    return Told(f"{verb} {file.path} {end}: {file.why}")
 
 
 def _why(snapshot: HostSnapshot, path: str, why: str) -> str:

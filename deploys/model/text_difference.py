@@ -15,6 +15,8 @@ _NO_NEWLINE = "\\ No newline at end of file"
 
 # Up to the last @ before a path: a password may hold one itself.
 _IN_ADDRESS = re.compile(r"(?<=://)[^\s/\"'<>]*(?=@)")
+# Where somebody has left the scheme out.
+_PAIR = re.compile(r"[^\s/\"'<>:@]+:[^\s/\"'<>@]+(?=@[\w.-]+)")
 _NAME = (
     r"passw|passphrase|secret|token|credential|signature|(?:api|access|private)[_-]?key|\bauth[\"']?\s*[:=]"
 )
@@ -25,7 +27,7 @@ _HEADER = re.compile(r"""(?i)(\bauthorization["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"|
 
 def hidden(line: str) -> str:
     """A line with what looks like a secret hidden: in addresses, and behind names as `token`."""
-    line = _IN_ADDRESS.sub(HIDDEN, line)
+    line = _PAIR.sub(HIDDEN, _IN_ADDRESS.sub(HIDDEN, line))
     return _BY_NAME.sub(rf"\1\2{HIDDEN}", _HEADER.sub(rf"\1{HIDDEN}", line))
 
 

@@ -15,9 +15,9 @@ TOOLKIT_PACKAGES = (
     "nvidia-container-toolkit",
 )
 
-_TOOLKIT = re.compile(r"(\d+)\.(\d+)\.(\d+)-(\d+)")
-_DRIVER = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
-GVISOR_RELEASE = re.compile(r"20\d{6}(\.\d+)?")
+_TOOLKIT = re.compile(r"(\d+)\.(\d+)\.(\d+)-(\d+)", re.ASCII)
+_DRIVER = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?", re.ASCII)
+GVISOR_RELEASE = re.compile(r"20\d{6}(\.\d+)?", re.ASCII)
 
 
 @total_ordering

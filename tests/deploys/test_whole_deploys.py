@@ -409,6 +409,14 @@ def test_a_bad_setting_of_one_host_stops_the_run_before_any_host_is_touched(tmp_
     assert "Traceback" not in run.screen
 
 
+def test_what_is_wrong_for_many_hosts_is_told_once(tmp_path):
+    run = pyinfra(tmp_path, "site", {f"h{at}": answers(LAB_HOST) for at in range(12)}, toolkit_mode="cvs")
+    assert (run.code, run.commands) == (1, {})
+    assert run.screen.count("setting toolkit_mode = 'cvs' is not allowed") == 1
+    assert "hosts @fake/h0, @fake/h1, @fake/h2, " in " ".join(run.screen.split())
+    assert " and 4 more: setting toolkit_mode" in " ".join(run.screen.split())
+
+
 def test_a_key_that_is_not_there_stops_the_run_too(tmp_path):
     run = pyinfra(tmp_path, "site", {"one": answers(LAB_HOST)}, toolkit_key="/not/there.asc")
     assert (run.code, run.commands) == (1, {})
