@@ -22,6 +22,8 @@ _SSH = {"ssh_user": "admin", "ssh_strict_host_key_checking": "yes"}
 auto = [
     ("gpu-1.example.org", {**_GVISOR, **_SSH}),
     ("gpu-2.example.org", {**_GVISOR, **_SSH}),
+    # A host in use: only --runtime=nvidia-gvisor leads to gVisor there, and nothing of its own is changed.
+    ("gpu-3.example.org", {**_GVISOR, **_SSH, "layout": "dedicated"}),
 ]
 
 # Hosts on which the toolkit takes devices and libraries from CSV files (mode csv).

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deploys.model.rendering import render
 from nvproxy_wrapper.admin import check
 from tests.installed_wrapper import PYTHON, InstalledWrapper, copy_of_the_package
 
@@ -31,6 +32,7 @@ class Chain:
         )
         self.toolkit_config = home / "config.toml"
         self.write_runtimes(f'runtimes = ["{self.wrapper.launcher}"]')
+        self.entry = home / "entry"
         self.applied = home / "applied.json"
         self.record(self.wrapper.launcher, self.wrapper.settings_file)
 
@@ -50,6 +52,7 @@ class Chain:
                 str(self.wrapper.settings_file),
                 str(self.toolkit_config),
                 str(self.applied),
+                str(self.entry),
             )
         )
 
@@ -69,6 +72,29 @@ def chain(monkeypatch):
 def test_a_chain_as_installed_is_sound(chain):
     assert chain.wrong() == []
     assert check.overall(chain.findings()) == check.YES
+
+
+def lead_to(chain, config_home):
+    """An entry beside the chain, which names this configuration to NVIDIA's runtime."""
+    text = render("nvproxy-entry.sh.j2", engine="docker", shim="/bin/true", config_home=str(config_home))
+    chain.entry.write_text(text)
+    chain.entry.chmod(0o755)
+    config = config_home / "nvidia-container-runtime" / "config.toml"
+    config.parent.mkdir(parents=True, mode=0o755)
+    return config
+
+
+def test_the_configuration_that_counts_is_the_one_that_the_entry_names(chain):
+    config = lead_to(chain, chain.home / "own")
+    assert ("config.toml", "no") in chain.wrong(), "it is not there, whatever stands in the host's own"
+    chain.toolkit_config.rename(config)
+    assert chain.wrong() == []
+
+
+def test_an_entry_that_others_may_write_is_not_sound(chain):
+    chain.toolkit_config.rename(lead_to(chain, chain.home / "own"))
+    chain.entry.chmod(0o777)
+    assert chain.wrong() == [("entry", "no")]
 
 
 def test_a_launcher_that_others_may_write_is_not_sound(chain):
