@@ -26,7 +26,7 @@ from deploys.model.plan import Step
 from deploys.model.removal_plan import RemovalPlan
 from deploys.model.shim_users import obstacles
 from deploys.model.text_difference import difference, hidden
-from deploys.model.toolkit_config import runtimes_of
+from deploys.model.toolkit_config import is_broken
 from deploys.model.versions import TOOLKIT_PACKAGES
 from nvproxy_wrapper.judge.capabilities import DEFAULT
 
@@ -244,6 +244,7 @@ def packages_installed(run: HostRun) -> Commands:
     repository = run.plan.files_of(Step.TOOLKIT)
     if repository:
         yield put_files(repository)
+    there = run.snapshot.files.get(paths.TOOLKIT_CONFIG)
     task = {
         "packages": list(TOOLKIT_PACKAGES) if change is not None else [],
         "version": run.settings.toolkit_version,
@@ -251,7 +252,7 @@ def packages_installed(run: HostRun) -> Commands:
         "left_alone": paths.TOOLKIT_CONFIG,
         "kept": paths.KEPT_FROM_PACKAGES,
         # A file that it cannot read makes nvidia-ctk fail, and with it the packages.
-        "set_aside": runtimes_of(run.snapshot.text_of(paths.TOOLKIT_CONFIG)) is None,
+        "set_aside": there is not None and is_broken(there.text),
     }
     yield RemoteProgram("install_packages", task, seconds=1500)
 

@@ -141,7 +141,9 @@ def toolkit_config_file(settings: Settings, snapshot: HostSnapshot) -> DesiredFi
 def _hosts_own(settings: Settings, snapshot: HostSnapshot) -> str:
     """What the host's `config.toml` says where nothing leads to us."""
     if is_ours(snapshot, paths.TOOLKIT_CONFIG):
-        return hosts_toolkit_config(snapshot, settings.toolkit) or ""
+        # Records of earlier releases have the copy alone.
+        kept = snapshot.text_of(paths.original_of(paths.TOOLKIT_CONFIG))
+        return hosts_toolkit_config(snapshot, settings.toolkit) or kept
     return snapshot.text_of(paths.TOOLKIT_CONFIG)
 
 

@@ -74,6 +74,9 @@ def removal_plan(settings: Settings, snapshot: HostSnapshot, before: Before) -> 
     # Those of a run that did not come to its record are known by what they say.
     disabled = (file.path for file in disabled_sources(settings, snapshot))
     not_ours = {path for path in Layout.SHARED.files if not is_ours(snapshot, path)}
+    if paths.KEPT_FROM_PACKAGES in snapshot.files and paths.TOOLKIT_CONFIG not in snapshot.files:
+        # Packages that were being installed have made it.
+        not_ours -= {paths.TOOLKIT_CONFIG}
     not_there = set(Layout.DEDICATED.files) - set(snapshot.files)
     ours = {*applied.files, *paths.MANAGED_FILES, *disabled} - not_ours - not_there
     held = tuple(name for name in TOOLKIT_PACKAGES if name in snapshot.packages)

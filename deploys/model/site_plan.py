@@ -142,6 +142,9 @@ def _engine(settings: Settings, snapshot: HostSnapshot, file: FileChange | None)
         if file is not None
         else f"dockerd has {loaded or 'no such runtime'} loaded, not what the file says"
     )
+    stay = own_runtimes.kept(settings, snapshot)
+    if stay:
+        why = f"{why}; {' and '.join(stay)} stays there while containers run by that name"
     text = snapshot.text_of(paths.DAEMON_JSON) if file is None else file.text
     return EngineChange.of(
         snapshot,

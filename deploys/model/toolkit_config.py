@@ -356,6 +356,15 @@ def config_toml(mode: ToolkitMode) -> str:
     return text
 
 
+def is_broken(text: str | None) -> bool:
+    """Whether the toolkit could not read a file of this text, or of what is no text, and fails."""
+    try:
+        _read("=" if text is None else text)
+    except ToolkitConfigError:
+        return True
+    return False
+
+
 def runtimes_of(text: str) -> tuple[str, ...] | None:
     """The low-level runtimes that a `config.toml` names, in order; None where it cannot be told.
 

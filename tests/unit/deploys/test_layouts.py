@@ -14,14 +14,14 @@ from deploys.model import paths
 from deploys.model.applied import Applied, Before
 from deploys.model.kept_from_packages import put_back
 from deploys.model.layouts import Layout
-from deploys.model.plan import Plan, Step
+from deploys.model.plan import Step
 from deploys.model.removal_plan import RemovalPlan, removal_plan
 from deploys.model.site_plan import site_plan
-from deploys.model.toolkit_config import beside, merged, runtimes_of, swarm_resources
+from deploys.model.toolkit_config import beside, merged, swarm_resources
 from deploys.model.verification.questions import task, verification
 from deploys.model.versions import TOOLKIT_PACKAGES, ToolkitVersion
-from tests.deploys.example_hosts import BLANK, PROBE, at, drifted, file_record, settings, snapshot, without
-from tests.deploys.simulated_host import CONVERGED, NOTHING, SETTINGS, SOURCES, after, converged
+from tests.deploys.example_hosts import BLANK, at, drifted, file_record, recorded, settings, snapshot, without
+from tests.deploys.simulated_host import CONVERGED, NOTHING, SETTINGS, SOURCES, after
 from tests.unit.deploys.test_toolkit_config import KINDS, leaves
 
 if TYPE_CHECKING:
@@ -245,6 +245,8 @@ class TestChange:
 
     def test_a_name_that_containers_still_run_by_stays_until_they_have_stopped(self):
         shared = drifted(CONVERGED, running(nvidia=["at-work"]))
+        why = site_plan(DEDICATED, shared, SOURCES).engine.why
+        assert "nvidia stays there while containers run by that name" in why
         there = run(DEDICATED, shared)
         assert there.engine.runtimes["nvidia"] == there.engine.runtimes["nvidia-gvisor"] == paths.ENTRY
         assert Applied.read(there).kept_runtimes == ("nvidia",)
@@ -357,9 +359,17 @@ def test_whatever_way_a_host_has_gone_a_removal_gives_it_back(way):
     assert is_shared or host.text_of(paths.TOOLKIT_CONFIG) == own
 
 
-def test_a_refused_host_gets_no_change():
-    made = site_plan(DEDICATED, found(LEGACY, at("driver", "version", value=None)), SOURCES)
-    assert made == Plan(refusals=made.refusals)
-    assert PROBE.hooks_run
-    assert runtimes_of(LEGACY) == ("docker-runc", "runc")
-    assert converged(DEDICATED, snapshot(BLANK), SOURCES).engine.runtimes["nvidia-gvisor"] == paths.ENTRY
+def test_a_record_of_an_earlier_release_has_the_copy_of_the_hosts_configuration_alone():
+    shared = run(SETTINGS, found(f'swarm-resource = "X"\n{LEGACY}'))
+    old = drifted(shared, recorded(paths.BEFORE, "toolkit_config", value=None))
+    there = run(DEDICATED, old)
+    assert of_the_host(there) == of_the_host(found(f'swarm-resource = "X"\n{LEGACY}'))
+    assert swarm_resources(there.text_of(paths.OWN_TOOLKIT_CONFIG)) == ("X",)
+
+
+def test_a_removal_after_an_installation_that_was_cut_off_leaves_the_configuration_as_it_was():
+    kept = at("files", paths.KEPT_FROM_PACKAGES, value=file_record("{}"))
+    for config in (LEGACY, None):
+        made = left(DEDICATED, drifted(run(DEDICATED, found(config)), kept))
+        assert [file.text for file in made.rewritten] == ([] if config is None else [config])
+        assert (paths.TOOLKIT_CONFIG in made.files) == (config is None)
