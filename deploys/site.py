@@ -2,6 +2,7 @@
 
 from deploys.host.announcing import announce_site
 from deploys.host.run import look
+from deploys.steps.completion import completion
 from deploys.steps.device_specs import device_specs
 from deploys.steps.docker import docker
 from deploys.steps.gvisor import gvisor
@@ -23,3 +24,4 @@ device_specs(run=run)
 runtime_config(run=run)
 docker(run=run)
 verify(run=run)
+completion(run=run)

@@ -367,6 +367,7 @@ def recorded(run: HostRun) -> Commands:
         return
     change = FileChange(paths.APPLIED, text, 0o644, "the record differs", original=False)
     yield put_files([change], remove=[paths.STAGING_DIR])
+    run.recorded = True
 
 
 @operation()

@@ -8,6 +8,7 @@ A command line would not do: it is one argument to the host's shell, which the k
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from functools import cache
 from pathlib import Path
@@ -29,21 +30,26 @@ NO_PYTHON = {
     "install the package python3 (not python3-minimal, which has no json)."
 }
 
-# stdin is one JSON object. The shared module gets the name that it has here, so that a program imports it
-# alike in both places.
-_PRELUDE = "deploys.host.remote.prelude"
+# stdin is one JSON object. What a program imports gets the name that it has here, so that it imports it alike
+# in both places.
+_PACKAGE = "deploys.host.remote"
+_SHARED = "prelude"
+_IMPORT = re.compile(rf"^from {re.escape(_PACKAGE)}\.(\w+) import ", re.MULTILINE)
 _BOOTSTRAP = """
 import json, os, signal, sys, types
 sent = json.load(sys.stdin)
-names = sent["prelude_name"].split(".")
+names = sent["package"].split(".")
 for count in range(1, len(names) + 1):
     name = ".".join(names[:count])
     sys.modules[name] = types.ModuleType(name)
-prelude = sys.modules[sent["prelude_name"]].__dict__
 def stop(number, frame):
     raise prelude["Fault"](sys.argv[1] + " was stopped, or took more than its time. Run again.")
 try:
-    exec(compile(sent["prelude"], "prelude", "exec"), prelude)
+    for short, source in sent["modules"]:
+        name = sent["package"] + "." + short
+        sys.modules[name] = types.ModuleType(name)
+        exec(compile(source, short, "exec"), sys.modules[name].__dict__)
+    prelude = sys.modules[sent["package"] + ".prelude"].__dict__
     signal.signal(signal.SIGTERM, stop)
     os.umask(0o022)
     if sent["lock"]:
@@ -61,6 +67,16 @@ def _source(program: str) -> str:
     return (Path(__file__).parent / "remote" / f"{program}.py").read_text(encoding="utf-8")
 
 
+@cache
+def _imported(program: str) -> tuple[str, ...]:
+    """The modules of `remote/` that a program needs, each behind those that it needs itself."""
+    found: dict[str, None] = {_SHARED: None}
+    for name in _IMPORT.findall(_source(program)):
+        found |= dict.fromkeys((*_imported(name), name))
+    found.pop(program, None)
+    return tuple(found)
+
+
 def shell_line(program: str, seconds: int) -> str:
     """The command that runs a program; it and what it started are killed when the time is over.
 
@@ -76,7 +92,7 @@ def shell_line(program: str, seconds: int) -> str:
 
 
 def stdin_for(program: str, task: Mapping[str, Any], lock: str | None = None) -> str:
-    """What `shell_line` reads: one JSON object of the task, the program and the module that it imports.
+    """What `shell_line` reads: one JSON object of the task, the program and the modules that it imports.
 
     Args:
         program: as for `shell_line`.
@@ -87,8 +103,8 @@ def stdin_for(program: str, task: Mapping[str, Any], lock: str | None = None) ->
         "task": task,
         "lock": lock,
         "program": _source(program),
-        "prelude": _source("prelude"),
-        "prelude_name": _PRELUDE,
+        "modules": [(name, _source(name)) for name in _imported(program)],
+        "package": _PACKAGE,
     }
     return json.dumps(sent)
 

@@ -12,6 +12,7 @@ from deploys.model.applied import Applied, AppliedRelease, RuntimeProbe
 from deploys.model.kept_from_packages import put_back
 from deploys.model.plan import Plan, Refusal
 from deploys.model.site_plan import applied_after, site_plan
+from deploys.model.way_back import Open
 
 if TYPE_CHECKING:
     from deploys.model.settings import Settings
@@ -28,6 +29,8 @@ class HostRun:
         tree: digest of the installed gVisor release, once it is installed.
         probe: what its runsc does, once it was tried.
         repaired: whether the way past gVisor was closed in this run.
+        way_back: what it goes back to, should an operation fail now.
+        recorded: whether all is written, and only the verification is left.
     """
 
     settings: Settings
@@ -37,6 +40,8 @@ class HostRun:
     tree: str | None = field(default=None)
     probe: RuntimeProbe | None = field(default=None)
     repaired: bool = field(default=False)
+    way_back: Open = field(default=Open.NOT)
+    recorded: bool = field(default=False)
 
     @property
     def snapshot(self) -> HostSnapshot:

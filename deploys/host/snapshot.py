@@ -23,7 +23,7 @@ TASK = {
     "files": [
         *paths.MANAGED_FILES,
         *(paths.original_of(path) for path in Layout.SHARED.files),
-        *(paths.APPLIED, paths.BEFORE, paths.KEPT_FROM_PACKAGES),
+        *(paths.APPLIED, paths.BEFORE, paths.KEPT_FROM_PACKAGES, paths.WAY_BACK),
     ],
     "apt_words": [apt_sources.WORD],
     "links": list(paths.MANAGED_LINKS),
@@ -31,6 +31,7 @@ TASK = {
     "packages": list(TOOLKIT_PACKAGES),
     "disk": [paths.GVISOR_DIR, paths.STATE_DIR],
     "proc_driver": paths.PROC_DRIVER,
+    "way_back": paths.WAY_BACK,
 }
 
 

@@ -26,6 +26,11 @@ VERIFY_DIR = f"{STATE_DIR}/verify"
 LOCK = "/run/nvproxy-fleet.lock"
 # config.toml as it was before the packages that are being installed; it goes when that is back.
 KEPT_FROM_PACKAGES = f"{STATE_DIR}/kept-from-packages.json"
+# The way back out of a run that has begun and not ended; the unit is there for as long, for a reboot.
+WAY_BACK_DIR = f"{STATE_DIR}/way-back"
+WAY_BACK = f"{WAY_BACK_DIR}/record.json"
+WAY_BACK_UNIT = "/etc/systemd/system/nvproxy-fleet-way-back.service"
+WAY_BACK_WANTED = "/etc/systemd/system/multi-user.target.wants/nvproxy-fleet-way-back.service"
 
 SHIM = "/usr/bin/nvidia-container-runtime"
 # XDG_CONFIG_HOME for the shim, which adds the rest (nvidia-container-toolkit v1.20.2, api/config/v1).

@@ -78,7 +78,7 @@ def removal_plan(settings: Settings, snapshot: HostSnapshot, before: Before) -> 
         # Packages that were being installed have made it.
         not_ours -= {paths.TOOLKIT_CONFIG}
     not_there = set(Layout.DEDICATED.files) - set(snapshot.files)
-    ours = {*applied.files, *paths.MANAGED_FILES, *disabled} - not_ours - not_there
+    ours = {*applied.files, *paths.MANAGED_FILES, *disabled, paths.WAY_BACK_UNIT} - not_ours - not_there
     held = tuple(name for name in TOOLKIT_PACKAGES if name in snapshot.packages)
     return RemovalPlan(
         runtimes=(runtime, *former),
@@ -86,7 +86,7 @@ def removal_plan(settings: Settings, snapshot: HostSnapshot, before: Before) -> 
         held=held,
         purged=tuple(name for name in held if name not in before.packages),
         files=tuple(sorted(ours - {paths.DAEMON_JSON})),
-        links=paths.MANAGED_LINKS,
+        links=(*paths.MANAGED_LINKS, paths.WAY_BACK_WANTED),
         # The records last: a removal that was killed can be started again.
         directories=(*applied.directories, *snapshot.trees, paths.STATE_DIR),
         parents=(*layouts.DIRECTORIES, paths.GVISOR_DIR, paths.WRAPPER_DIR, paths.WRAPPER_SETTINGS_DIR),

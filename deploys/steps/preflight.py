@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pyinfra.api import deploy
 
 from deploys.host import operations
+from deploys.host.way_back import way_back_kept
 
 if TYPE_CHECKING:
     from deploys.host.run import HostRun
@@ -19,6 +20,7 @@ def preflight(run: HostRun) -> None:
     operations.repaired(name="Close a way past gVisor", run=run)
     operations.staged(name="Fetch and check what will be installed", run=run)
     operations.remembered(name="Write down how the host was", run=run)
+    way_back_kept(name="Put aside what a run that fails goes back to", run=run)
 
 
 @deploy("Preflight")

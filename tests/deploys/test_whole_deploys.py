@@ -157,7 +157,26 @@ SITE_HOSTS = {
         changed(LAB_HOST, "engine", "runtimes", value={"nvidia": paths.ENTRY}),
         containers_of_runtime={"containers": ["train-1"]},
     ),
-    "engine-deaf": answers(LAB_HOST, docker_engine={"error": "it is deaf. The old one is back."}),
+    "engine-deaf": answers(
+        LAB_HOST,
+        docker_engine={"error": "it is deaf. The old one is back."},
+        go_back={"back": True, "left": []},
+    ),
+    "stuck": answers(
+        LAB_HOST,
+        docker_engine={"error": "it is deaf."},
+        go_back={"back": True, "left": ["/etc/x: Read-only file system"]},
+    ),
+    "cut-off": answers(
+        LAB_HOST,
+        docker_engine={"exit": 255, "said": "Connection reset by peer"},
+        go_back={"exit": 255, "said": "Connection reset by peer"},
+    ),
+    "regressed": answers(
+        changed(CONVERGED, "links", paths.DEVICE_NODES_WANTED, value="/elsewhere"),
+        container_runs={"error": "the host gave no answer"},
+    ),
+    "first-unverified": answers(LAB_HOST, container_runs={"error": "the host gave no answer"}),
     "old-package": answers(changed(CONVERGED, "packages", TOOLKIT_PACKAGES[0], value="1.17.8-1")),
     "own-daemon-json": answers(
         changed(LAB_HOST, "files", value={paths.DAEMON_JSON: file_record(OWN_DAEMON_JSON)})
@@ -172,10 +191,10 @@ def site(tmp_path_factory):
 
 
 INSTALLING = [
-    *("snapshot_probe", "stage", "put_files", "put_files", "put_files", "install_packages"),
+    *("snapshot_probe", "stage", "put_files", "keep_way_back", "put_files", "put_files", "install_packages"),
     *("install_release", "put_files", "put_files"),
     f"timeout -k 5 180 {paths.ADMIN_COMMAND} probe {paths.GVISOR_DIR}/{RELEASE}/runsc --format json",
-    *("put_files", "put_files", "put_files", "docker_engine", "put_files", "container_runs"),
+    *("put_files", "put_files", "put_files", "docker_engine", "put_files", "container_runs", "go_back"),
 ]
 
 
@@ -249,12 +268,12 @@ STOPPED = {
     "no-mirror": (2, "gVisor 20260905: the server answered 404"),
     "old-runsc": (3, f"the NVIDIA driver {DRIVER} is not among the 1 that gVisor 20260905 supports"),
     "takes-less": (3, "allowed_capabilities has compute, which the runsc of gVisor 20260905 does not take"),
-    "probe-takes-less": (10, "allowed_capabilities has compute, which the runsc of gVisor 20260905 does not"),
-    "apt-broken": (6, "installing failed: E: dpkg. Repair it."),
-    "probe-odd": (10, "did not answer as it should"),
-    "probe-dead": (10, "Killed"),
+    "probe-takes-less": (12, "allowed_capabilities has compute, which the runsc of gVisor 20260905 does not"),
+    "apt-broken": (8, "installing failed: E: dpkg. Repair it."),
+    "probe-odd": (12, "did not answer as it should"),
+    "probe-dead": (12, "Killed"),
     "used-meanwhile": (13, "could not be stopped or entered any more once it starts runsc: train-1"),
-    "engine-deaf": (14, "it is deaf. The old one is back."),
+    "engine-deaf": (16, "it is deaf. The old one is back."),
 }
 
 
@@ -263,12 +282,34 @@ def test_a_host_that_fails_stops_there_with_its_sentence(site, host):
     count, sentence = STOPPED[host]
     programs = site.programs(host)
     assert len(programs) == count
+    if "keep_way_back" in programs:
+        assert programs.pop() == "go_back"
     if host in {"old-runsc", "takes-less"}:
         assert programs.pop() == f"rm -rf {paths.STAGING_DIR}"
     if host == "used-meanwhile":
         assert programs.pop() == "containers_of_runtime"
-    assert programs == INSTALLING[: len(programs)]
+    expected = [name for name in INSTALLING if host != "used-meanwhile" or name != "keep_way_back"]
+    assert programs == expected[: len(programs)]
     assert sentence in site.lines_of(host)
+
+
+def test_a_host_that_fails_goes_back_and_says_so(site):
+    assert site.commands["engine-deaf"][-1]["task"]["do"] == "back"
+    assert "This host went back to how it was before this run." in site.lines_of("engine-deaf")
+
+
+def test_what_could_not_be_put_back_is_said(site):
+    assert "could not go back" in site.lines_of("stuck")
+    assert "/etc/x: Read-only file system" in site.lines_of("stuck")
+
+
+def test_a_host_that_cannot_be_told_to_go_back_does_so_by_itself_and_that_is_said(site):
+    assert "It does so by itself" in site.lines_of("cut-off")
+
+
+def test_a_verification_that_fails_takes_a_later_run_back_and_lets_a_first_one_stay(site):
+    done = {host: site.commands[host][-1]["task"]["do"] for host in ("regressed", "first-unverified")}
+    assert done == {"regressed": "back", "first-unverified": "forget"}
 
 
 def test_a_host_that_does_not_answer_is_not_touched(site):
@@ -283,9 +324,10 @@ def test_the_others_go_on_and_the_run_says_that_some_failed(site):
 
 def test_a_drift_of_one_package_takes_what_it_needs_and_leaves_nothing_staged(site):
     assert site.programs("old-package") == [
-        *("snapshot_probe", "stage", "install_packages", "put_files", "container_runs")
+        *("snapshot_probe", "stage", "keep_way_back", "install_packages", "put_files"),
+        *("container_runs", "go_back"),
     ]
-    install, record = (entry["task"] for entry in site.commands["old-package"][2:4])
+    install, record = (entry["task"] for entry in site.commands["old-package"][3:5])
     # The packages' own installation script writes it anew.
     assert install["left_alone"] == paths.TOOLKIT_CONFIG
     assert record["remove"] == [paths.STAGING_DIR]
@@ -522,7 +564,8 @@ def test_a_host_that_no_run_has_changed_stays_as_it_is(removing):
 def test_what_goes_is_what_was_put_there_and_nothing_of_before(removing):
     task = removing.commands["converged"][-1]["task"]
     assert task["packages"] == list(TOOLKIT_PACKAGES)
-    assert set(task["files"]) == set(CONVERGED["files"]) - {paths.DAEMON_JSON, paths.APPLIED, paths.BEFORE}
+    put_there = {*CONVERGED["files"], paths.WAY_BACK_UNIT}
+    assert set(task["files"]) == put_there - {paths.DAEMON_JSON, paths.APPLIED, paths.BEFORE}
     assert set(task["directories"]) >= {f"{paths.GVISOR_DIR}/{RELEASE}", WRAPPER_TREE, paths.STATE_DIR}
     assert not {paths.GVISOR_DIR, paths.WRAPPER_DIR, "/opt", "/etc/docker"} & set(task["directories"])
     assert task["directories"][-1] == paths.STATE_DIR, "the records last: a run that was killed can go on"

@@ -86,28 +86,45 @@ def running_containers() -> dict[str, list[str]] | None:
     return None
 
 
-def take_turn(path: str) -> None:
+def take_turn(path: str) -> int:
     """One run at a time changes a host. The turn lasts as long as the run's connection, and ends with it.
 
     A lock that a process holds would end with each program, one with a time limit would lock the next run out
     after a fault. So the lock file names the process that serves the connection, by its id and start time.
+
+    Returns:
+        The descriptor that holds the lock until this program ends, or closes it.
 
     Raises:
         Fault: another connection that is still there has the turn.
     """
     mine = connection()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    wait_for_lock(descriptor)
-    holder = os.read(descriptor, 100).decode().strip()
-    if holder and holder != mine and holder == identity(holder.split()[0]):
-        raise Fault(
-            f"another run is changing this host (its connection is process {holder.split()[0]}). "
-            "Wait until it has ended, and run again."
-        )
+    try:
+        wait_for_lock(descriptor)
+        refuse_if_held(os.read(descriptor, 100).decode().strip(), mine)
+    except Fault:
+        os.close(descriptor)
+        raise
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, mine.encode(), 0)
     # The descriptor stays open, and the lock with it, until this program ends: a connection may break while
     # one of its programs still works.
+    return descriptor
+
+
+def refuse_if_held(holder: str, mine: str) -> None:
+    """Whose turn it is, as the lock file says it, must be ours, or that of a connection which is gone.
+
+    Raises:
+        Fault: it is another's.
+    """
+    pid = holder.partition(" ")[0]
+    if holder and holder != mine and holder == identity(pid):
+        raise Fault(
+            f"another run is changing this host (its connection is process {pid}). "
+            "Wait until it has ended, and run again."
+        )
 
 
 def wait_for_lock(descriptor: int) -> None:
@@ -140,6 +157,12 @@ def connection() -> str:
     while (parent := parent_of(chain[-1])) not in {"0", "1"}:
         chain.append(parent)
     return identity(chain[-2] if len(chain) > 1 else chain[-1])
+
+
+def boot() -> str:
+    """What this boot of the host is told by: a process id and a start time may come again after another."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
 
 
 def parent_of(pid: str) -> str:
@@ -335,13 +358,18 @@ def replace_file(path: str, content: bytes, mode: int) -> None:
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     beside = path + ".nvproxy-fleet.new"
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fchown(file.fileno(), 0, 0)
-        os.fchmod(file.fileno(), mode)
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchown(file.fileno(), 0, 0)
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError:
+        # A full disk: what is half written would only take more of it.
+        os.unlink(beside)
+        raise
     sync(os.path.dirname(path))
 
 

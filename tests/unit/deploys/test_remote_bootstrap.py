@@ -56,9 +56,9 @@ def send(program: str, stdin: str, seconds: int = 60) -> dict[str, object]:
     return answer(done.stdout.splitlines())
 
 
-def made_up(text: str, task: object = None, lock: str | None = None) -> str:
-    """Stdin of a program that is not one of the project's."""
-    return json.dumps({**json.loads(stdin_for("put_files", {})), "program": text, "task": task, "lock": lock})
+def made_up(text: str, task: object = None, lock: str | None = None, like: str = "put_files") -> str:
+    """Stdin of a program that is not one of the project's, with the modules that one of them is sent with."""
+    return json.dumps({**json.loads(stdin_for(like, {})), "program": text, "task": task, "lock": lock})
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -72,11 +72,11 @@ def test_every_program_is_one_that_the_interpreter_can_read(python, program):
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_every_program_imports_nothing_but_the_standard_library_and_the_prelude(python, program):
+def test_every_program_imports_nothing_but_the_standard_library_and_what_is_sent_with_it(python, program):
     # With another name, main is not called: only the imports are tried.
     head = 'import sys; exec(compile(INPUT, "program", "exec"), {"__name__": "tried"}); print("{}")'
     source = (REMOTE / f"{program}.py").read_text(encoding="utf-8")
-    assert send(program, made_up(head, source)) == {}
+    assert send(program, made_up(head, source, like=program)) == {}
 
 
 def test_a_snapshot_of_this_machine_is_one_that_the_model_reads(python):

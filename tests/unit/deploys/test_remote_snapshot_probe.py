@@ -9,7 +9,7 @@ import stat
 
 import pytest
 
-from deploys.host.remote import snapshot_probe
+from deploys.host.remote import prelude, snapshot_probe
 from deploys.model.snapshot import HostSnapshot
 from tests.deploys.example_hosts import DRIVER
 
@@ -43,7 +43,12 @@ def proc_driver(tmp_path):
 
 def task(proc_driver, **changes):
     names = ("files", "apt_words", "links", "directories", "trees", "packages", "disk")
-    return {**{name: [] for name in names}, "proc_driver": str(proc_driver), **changes}
+    return {
+        **{name: [] for name in names},
+        "proc_driver": str(proc_driver),
+        "way_back": "/not/there",
+        **changes,
+    }
 
 
 def test_the_answer_is_one_that_the_model_reads(programs, proc_driver, tmp_path):
@@ -298,3 +303,34 @@ def test_a_character_device_is_told_with_its_numbers_and_mode(tmp_path, monkeypa
     monkeypatch.setattr(snapshot_probe.glob, "glob", lambda _: real(f"{tmp_path}/nvidia*"))
     (node,) = snapshot_probe.nodes()
     assert (node["kind"], node["major"], node["minor"], node["mode"]) == ("c", 195, 255, 0o666)
+
+
+class TestWaitForWayBack:
+    """A host that is just being taken back is in neither state."""
+
+    @pytest.fixture(autouse=True)
+    def _record(self, tmp_path, monkeypatch):
+        self.record = tmp_path / "record.json"
+        self.slept = []
+        monkeypatch.setattr(snapshot_probe.time, "sleep", self.sleep)
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        if len(self.slept) == 3:
+            self.record.unlink()
+
+    def test_it_waits_until_a_run_that_was_cut_off_is_taken_back(self):
+        self.record.write_text('{"connection": "1 1"}')
+        snapshot_probe.wait_for_way_back(str(self.record))
+        assert len(self.slept) == 3
+
+    def test_it_does_not_wait_for_a_run_that_is_at_work(self):
+        self.record.write_text(json.dumps({"connection": prelude.connection()}))
+        snapshot_probe.wait_for_way_back(str(self.record))
+        assert self.slept == []
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", "{"])
+    def test_a_record_that_cannot_be_read_is_nobodys(self, text):
+        self.record.write_text(text)
+        snapshot_probe.wait_for_way_back(str(self.record))
+        assert self.slept == []
