@@ -8,7 +8,7 @@ COMMAND := make test
 NEEDS_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
     { echo "nvproxy-fleet needs Python 3.11 or newer on this machine; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another with 'make PYTHON=python3.12 …'." >&2; exit 1; }
 
-.PHONY: demo demo-down test test-vm bare unit lint bench fuzz mutants matrix upstream validation docs venv clean help
+.PHONY: demo demo-down test test-vm bare unit lint bench fuzz mutants matrix faults upstream validation docs venv clean help
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -63,6 +63,10 @@ docs: .venv/ready ## the pages that are made from the code
 
 matrix: .venv/ready ## every mode, toolkit and runsc, into docs/compatibility.md (7 minutes, where the lab is built)
 	$(RUN) -m tests.matrix
+
+faults: .venv/ready ## a fault at each step of a site run on a lab host, into docs/faults.md (an hour)
+	@$(PACKAGES) tests lab
+	$(RUN) -m tests.faults.site
 
 upstream: .venv/ready ## what is newer than what is pinned, and what it changes (minutes for each; docs/upstream.md)
 	$(RUN) -m tests.upstream

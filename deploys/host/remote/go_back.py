@@ -9,7 +9,6 @@ that is at once, and then nothing of Docker is waited for, which starts after it
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -31,18 +30,16 @@ from deploys.host.remote.keep_way_back import earlier
 from deploys.host.remote.prelude import (
     Fault,
     boot,
+    finish_packages,
     identity,
     replace_file,
-    run,
     switch_link,
     take_turn,
 )
 
 WATCH_SECONDS = 0.5
-PACKAGE_SECONDS = 600
 AGAIN_SECONDS = 15
 TRIES = 40
-DPKG_LOCK = "/var/lib/dpkg/lock-frontend"
 ASIDE = ".nvproxy-fleet.old"
 STRAYS = (".nvproxy-fleet.new", ".nvproxy-fleet.candidate", ".nvproxy-fleet.candidate.nvproxy-fleet.new")
 
@@ -103,23 +100,6 @@ def engine_back(engine: dict[str, Any], home: str, same_boot: bool) -> None:
     settle(engine, state, "reload-or-restart")
 
 
-def finish_packages() -> None:
-    """Let dpkg end what it is at: its scripts write files that are put back here.
-
-    An installation that was killed is finished; only then apt does anything again.
-    """
-    end = time.monotonic() + PACKAGE_SECONDS
-    if not os.path.exists(DPKG_LOCK):
-        return
-    with open(DPKG_LOCK, "rb+") as file:
-        while time.monotonic() < end:
-            with contextlib.suppress(OSError):
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            time.sleep(0.5)
-    run(["dpkg", "--force-confold", "--configure", "-a"], PACKAGE_SECONDS)
-
-
 def sweep(directory: str) -> None:
     """Remove what killed programs have left half written in our own directory."""
     for place, names, files in os.walk(directory):
@@ -164,6 +144,7 @@ def back(record: dict[str, Any], home: str) -> list[str]:
     # It holds most of the space that a full disk lacks.
     shutil.rmtree(record["staging"], ignore_errors=True)
     if record["packages"] and same_boot:
+        # Its scripts write files that are put back here.
         finish_packages()
     if record["engine"] is not None:
         left += failure(engine_back, record["engine"], home, same_boot)

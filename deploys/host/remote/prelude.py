@@ -20,6 +20,8 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LOCK_SECONDS = 10
 # So many replaced texts of a file are kept.
 KEPT = 10
+DPKG_SECONDS = 600
+DPKG = "/var/lib/dpkg"
 
 
 class Fault(Exception):  # noqa: N818 - it carries the sentence for the operator
@@ -215,6 +217,28 @@ def tree_line(name: str, mode: int, content: str) -> str:
 def tree_digest_of(lines: list[str]) -> str:
     """The digest of a tree out of its files' lines, in any order."""
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def is_dpkg_interrupted() -> bool:
+    """Whether a dpkg was killed in its midst: apt then does nothing until that is finished."""
+    try:
+        return any(name.isdigit() for name in os.listdir(f"{DPKG}/updates"))
+    except OSError:
+        return False
+
+
+def finish_packages() -> None:
+    """Wait for a dpkg that is at work, and configure what one that was killed has left."""
+    if not os.path.exists(f"{DPKG}/lock-frontend"):
+        return
+    end = time.monotonic() + DPKG_SECONDS
+    with open(f"{DPKG}/lock-frontend", "rb+") as file:
+        while time.monotonic() < end:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.5)
+    run(["dpkg", "--force-confold", "--configure", "-a"], DPKG_SECONDS)
 
 
 def decoded(content: bytes) -> tuple[str, str]:

@@ -21,7 +21,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from deploys.host.remote.prelude import Fault, run
+from deploys.host.remote.prelude import Fault, finish_packages, is_dpkg_interrupted, run
 
 APT_PARTS = "/etc/apt/sources.list.d"
 DRIVER_VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
@@ -126,6 +126,8 @@ def capabilities(runsc: str, names: list[str]) -> dict[str, bool]:
 
 def stage_toolkit(staging: str, task: dict[str, Any]) -> None:
     """Download the packages through apt, from the repository and by the key that will be installed."""
+    if is_dpkg_interrupted():
+        finish_packages()
     apt = os.path.join(staging, "apt")
     parts = os.path.join(apt, "parts")
     archives = os.path.join(apt, "archives")

@@ -8,61 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import signal
 import stat
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from deploys.host.remote import docker_engine, go_back, install_release, keep_way_back, put_files
+from tests.killed import in_a_process
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CHANGES = {
-    *("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.chmod", "os.chown"),
-    *("os.truncate", "subprocess.Popen"),
-}
 OLD_RUNTIME = '{"debug": true, "runtimes": {"nvidia": {"path": "/old"}}}'
 NEW_RUNTIME = '{"debug": true, "runtimes": {"nvidia": {"path": "/shim"}}}'
-
-
-def changes_something(event: str, arguments: tuple[object, ...]) -> bool:
-    """Whether a call that is about to be made changes a file, or starts a program."""
-    if event == "open":
-        return bool(int(arguments[2]) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))  # type: ignore[call-overload]
-    return event in CHANGES
-
-
-def in_a_process(action, kill_at: int | None = None) -> int | None:
-    """Do it in a child that is killed before its n-th change; how many it made where it came to its end."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        count = 0
-
-        def hook(event, arguments):
-            nonlocal count
-            if changes_something(event, arguments):
-                if count == kill_at:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                count += 1
-
-        try:
-            sys.addaudithook(hook)
-            action()
-            done = count
-            os.write(writer, str(done).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    said = os.read(reader, 100)
-    os.close(reader)
-    os.waitpid(child, 0)
-    return int(said) if said else None
 
 
 class Root:
