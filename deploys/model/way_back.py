@@ -77,7 +77,7 @@ def task(plan: Plan, snapshot: HostSnapshot) -> dict[str, Any]:
     made = [part.directory for part in (plan.release, plan.wrapper) if part is not None]
     return {
         "directory": paths.WAY_BACK_DIR,
-        "paths": [*written, *others, *paths.MANAGED_LINKS, paths.APPLIED],
+        "paths": [*written, *others, *paths.MANAGED_LINKS, paths.KEPT_FROM_PACKAGES, paths.APPLIED],
         # A release is in its place whole or not at all, and one that is there needs no second download.
         "made": [plan.wrapper.directory] if plan.wrapper is not None else [],
         "strays": [*made, paths.DAEMON_JSON],
