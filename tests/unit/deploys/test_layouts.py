@@ -216,6 +216,11 @@ class TestChange:
             assert of_the_host(run(DEDICATED, died)) == of_the_host(host)
             assert set(Layout.SHARED.files) - set(gone) <= set(left(SETTINGS, died).files)
 
+    @pytest.mark.parametrize("host", CASES)
+    def test_what_such_a_run_has_replaced_is_known_by_the_copy_that_it_kept(self, host):
+        died = drifted(run(SETTINGS, host), without("files", paths.APPLIED))
+        assert of_the_host(run(DEDICATED, died)) == of_the_host(host)
+
     def test_a_change_that_died_on_the_way_is_ended_by_the_next_run_in_either_direction(self):
         shared = run(SETTINGS, found())
         made = site_plan(DEDICATED, shared, SOURCES)
