@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deploys.model import paths
 from deploys.model.applied import Applied, Before
 from deploys.model.changes import FileChange
+from deploys.model.layouts import Layout
 from deploys.model.toolkit_config import runtimes_of
 
 if TYPE_CHECKING:
@@ -72,7 +73,12 @@ def _is_untouched(settings: Settings, snapshot: HostSnapshot) -> bool:
 
 def task(plan: Plan, snapshot: HostSnapshot) -> dict[str, Any]:
     """What `keep_way_back` is given: the paths that a run may write, and how Docker is given its old file."""
-    written = [path for path in paths.MANAGED_FILES if path != paths.DAEMON_JSON]
+    layout = Applied.read(snapshot).layout
+    # The last goes back first: the configuration that the entry is to name again, the entry, and then the one
+    # that it names no more.
+    led = [*layout.other.files, paths.ENTRY, *layout.files]
+    rest = [path for path in paths.MANAGED_FILES if path not in {*led, paths.DAEMON_JSON}]
+    written = [*rest, *led, *(paths.original_of(path) for path in Layout.SHARED.files)]
     others = [change.path for _, change in plan.files if change.path not in written]
     made = [part.directory for part in (plan.release, plan.wrapper) if part is not None]
     return {

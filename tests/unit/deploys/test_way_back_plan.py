@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deploys.model import paths, way_back
+from deploys.model.layouts import Layout
 from deploys.model.site_plan import site_plan
 from deploys.model.way_back import Open
 from tests.deploys.example_hosts import (
@@ -17,7 +18,7 @@ from tests.deploys.example_hosts import (
     snapshot,
     without,
 )
-from tests.deploys.simulated_host import CONVERGED, RELEASE_DIRECTORY, SETTINGS
+from tests.deploys.simulated_host import CONVERGED, RELEASE_DIRECTORY, SETTINGS, converged
 
 SOURCES = brought()
 OTHER = settings(toolkit_mode="auto")
@@ -74,6 +75,19 @@ def test_what_an_earlier_run_has_put_aside_is_let_go_of_where_nothing_is_left_to
 def test_an_owners_lines_in_the_shared_files_are_no_damage():
     text = CONVERGED.text_of(paths.DAEMON_JSON).replace("{", '{"debug": true,', 1)
     assert opening(drifted(CONVERGED, at("files", paths.DAEMON_JSON, value=file_record(text)))) is Open.LATER
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_the_entry_goes_back_between_what_it_is_to_name_again_and_what_it_names_no_more(layout):
+    """Without its configuration the shim has its defaults: runc."""
+    there = converged(settings(layout=layout), snapshot(BLANK), SOURCES)
+    wanted = settings(layout=layout.other)
+    # The last that is put aside goes back first.
+    order = way_back.task(site_plan(wanted, there, SOURCES), there)["paths"][::-1]
+    at_entry = order.index(paths.ENTRY)
+    assert order.index(layout.toolkit_config) < at_entry < order.index(layout.other.toolkit_config)
+    assert {paths.original_of(path) for path in Layout.SHARED.files} <= set(order)
+    assert len(order) == len(set(order))
 
 
 def test_every_path_that_a_run_writes_is_put_aside():
