@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from deploys.model import paths
 from deploys.model.applied import Before
 from deploys.model.change_text import NOTHING, Told, grouped, refused, removal_text, site_text
+from deploys.model.layouts import Layout
 from deploys.model.plan import Plan
 from deploys.model.removal_plan import removal_plan
 from deploys.model.site_plan import site_plan
 from deploys.model.text_difference import HIDDEN
-from tests.deploys.example_hosts import BLANK, at, drifted, file_record, settings, snapshot, without
+from tests.deploys.example_hosts import BLANK, at, drifted, file_record, recorded, settings, snapshot, without
 from tests.deploys.simulated_host import CONVERGED, SETTINGS, SOURCES
 
 
@@ -166,7 +167,7 @@ def test_over_a_fleet_containers_are_a_number():
 
 def test_the_text_of_every_managed_file_is_told_but_for_the_key():
     changes = told(BLANK)
-    for path in set(paths.MANAGED_FILES) - {paths.DAEMON_JSON}:
+    for path in set(paths.MANAGED_FILES) - {paths.DAEMON_JSON, *Layout.DEDICATED.files}:
         lines = lines_of(path, changes)
         assert ("(a key" if path == paths.APT_KEYRING else f"+++ {path}") in lines
     (engine,) = [change for change in changes if change.sentence.startswith("reload dockerd")]
@@ -209,6 +210,21 @@ def test_a_file_that_is_no_text_is_told_without_one():
     record = {**file_record(""), "text": None, "sha256": "0" * 64}
     changes = told(CONVERGED, at("files", paths.DEVICES_CSV, value=record))
     assert "no text" in lines_of(paths.DEVICES_CSV, changes)
+
+
+def test_a_change_of_the_layout_tells_what_goes_and_what_comes_back():
+    changes = told(CONVERGED, layout="dedicated")
+    said = [change.sentence for change in changes]
+    assert any(f"write {Layout.DEDICATED.toolkit_config}: not there" in sentence for sentence in said)
+    for path in Layout.SHARED.files:
+        assert f"take {path} away: the layout is dedicated, so it is the host's own again" in said
+    back = drifted(CONVERGED, recorded(paths.BEFORE, "toolkit_config", value="disable-require = false\n"))
+    (config,) = [
+        change
+        for change in told(back, layout="dedicated")
+        if change.sentence.startswith(f"put {paths.TOOLKIT_CONFIG} back")
+    ]
+    assert f'-runtimes = ["{paths.LAUNCHER}"]' in config.lines
 
 
 def test_a_host_that_is_not_touched_is_told_with_every_reason():

@@ -7,10 +7,12 @@ import tomllib
 import pytest
 
 from deploys.model import paths
-from deploys.model.drift import drift
+from deploys.model.drift import drift, repaired_snapshot
+from deploys.model.shim_users import obstacles
 from deploys.model.site_plan import site_plan
+from deploys.model.toolkit_config import runtimes_of
 from tests.deploys.example_hosts import BLANK, at, drifted, file_record, settings, snapshot, without
-from tests.deploys.simulated_host import CONVERGED, SETTINGS, SOURCES
+from tests.deploys.simulated_host import CONVERGED, SETTINGS, SOURCES, converged
 
 CONFIG = CONVERGED.text_of(paths.TOOLKIT_CONFIG)
 PAST = CONFIG.replace(f'"{paths.LAUNCHER}"', '"runc"')
@@ -21,7 +23,12 @@ def repair(*drifts, **changes):
     return site_plan(settings(**changes), drifted(CONVERGED, *drifts), SOURCES).repair
 
 
-@pytest.mark.parametrize("path", sorted(set(paths.MANAGED_FILES)))
+DEDICATED = settings(layout="dedicated")
+OWN_CONFIG = DEDICATED.layout.toolkit_config
+BESIDE = converged(DEDICATED, snapshot(BLANK), SOURCES)
+
+
+@pytest.mark.parametrize("path", sorted({*paths.MANAGED_FILES} - {*DEDICATED.layout.files}))
 def test_every_file_of_ours_that_somebody_has_touched_is_known(path):
     assert drift(CONVERGED, path) is None
     changed = drifted(CONVERGED, at("files", path, value=file_record("theirs")))
@@ -77,6 +84,27 @@ def test_what_would_lead_to_something_that_is_not_there_waits(broken):
 
 def test_a_host_that_no_run_has_converged_has_nothing_to_go_back_to():
     assert site_plan(SETTINGS, snapshot(BLANK), SOURCES).repair is None
+
+
+def test_in_the_layout_dedicated_it_is_our_own_file_that_is_repaired():
+    text = BESIDE.text_of(OWN_CONFIG).replace(paths.LAUNCHER, "runc")
+    for spoilt in (at("files", OWN_CONFIG, value=file_record(text)), without("files", OWN_CONFIG)):
+        change = site_plan(DEDICATED, drifted(BESIDE, spoilt), SOURCES).repair
+        assert change.path == OWN_CONFIG
+        assert runtimes_of(change.text) == (paths.LAUNCHER,)
+    hosts_own = at("files", paths.TOOLKIT_CONFIG, value=file_record(PAST))
+    assert site_plan(DEDICATED, drifted(BESIDE, hosts_own), SOURCES).repair is None
+
+
+def test_what_goes_with_a_change_of_the_layout_is_not_repaired():
+    assert repair(TO_RUNC, layout="dedicated") is None
+
+
+def test_containers_since_a_repair_stand_in_nobodys_way():
+    looked = drifted(CONVERGED, TO_RUNC)
+    change = site_plan(SETTINGS, looked, SOURCES).repair
+    assert obstacles(SETTINGS, looked) != ()
+    assert obstacles(SETTINGS, repaired_snapshot(looked, change)) == ()
 
 
 def test_it_does_not_wait_for_another_release_of_gvisor():
