@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,8 @@ class Plan:
     probe_runsc: bool = False
     restored: tuple[FileRestoration, ...] = ()
     installation_was_cut: bool = False
-    repair: FileChange | None = None
+    # It is no change of its own: two plans that write the same files are one.
+    repair: FileChange | None = field(default=None, compare=False)
 
     @property
     def fetches(self) -> bool:
