@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
 from dataclasses import asdict
@@ -130,13 +131,24 @@ def walked(walk: Walk, way: Way, every: int, end: float) -> Iterator[Outcome]:
     for fault, point in faults:
         if time.monotonic() > end:
             break
-        yield walk.faulty(fault, point, way)
+        yield tried(walk, fault, point, way)
     small_disks(walk)
     for fault, point in [*disk_full(way, programs)][::every]:
         if time.monotonic() > end:
             break
-        yield walk.faulty(fault, point, way)
+        yield tried(walk, fault, point, way)
     one_disk(walk)
+
+
+def tried(walk: Walk, fault: Fault, point: Point | None, way: Way) -> Outcome:
+    """One fault. Where the harness itself comes to an end with it, that is its outcome, and the walk goes on."""
+    try:
+        return walk.faulty(fault, point, way)
+    except (LabError, RuntimeError, subprocess.TimeoutExpired) as error:
+        outcome = Outcome(fault, str(point), "not told", engine=False, running="not told", half=(),
+                          converges="not tried", remark=str(error)[-300:])  # fmt: skip
+        walk.good(way.one)
+        return outcome
 
 
 def small_disks(walk: Walk) -> None:

@@ -58,7 +58,7 @@ class Halted:
 
 def kill_program(at: Halted) -> str:
     """Its whole process group, as the shell of the remote command leads it."""
-    at.host.run(f"kill -KILL -- -$(ps -o pgid= -p {at.pid} | tr -d ' ')")
+    at.host.run(["python3", "-c", f"import os; os.killpg(os.getpgid({at.pid}), 9)"])
     return ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -113,7 +114,7 @@ class Walk:
         """A run with nothing in its way; what it said where it failed."""
         self.point(None)
         process = self.start(wanted)
-        said, _ = process.communicate(timeout=SECONDS)
+        said = ended(process)
         return "" if process.returncode == 0 else said
 
     def good(self, wanted: dict[str, Any]) -> State:
@@ -161,7 +162,7 @@ class Walk:
     def second(self, wanted: dict[str, Any]) -> tuple[int, str]:
         """Another run beside the one that stands still. Its programs are behind the point."""
         process = self.start(wanted)
-        said, _ = process.communicate(timeout=SECONDS)
+        said = ended(process)
         return process.returncode, said
 
     def faulty(self, fault: Fault, point: Point | None, way: Way) -> Outcome:
@@ -200,18 +201,18 @@ class Walk:
                 if "toolkit_version" in wanted:
                     there = self.mirror["toolkit_repository_url"]
                     ill = {**wanted, "toolkit_repository_url": there.replace(url_of(self.mirror), url)}
-                said, _ = self.start(ill).communicate(timeout=SECONDS)
+                said = ended(self.start(ill))
                 return "", said
         self.point(point)
         process = self.start(wanted)
         halted = self.halted(process, wanted)
         if halted is None:
-            said, _ = process.communicate(timeout=SECONDS)
+            said = ended(process)
             return "the run did not come there", said
         remark = DO[fault](halted)
         if fault is not Fault.REBOOT:
             self.host.run(["touch", f"{on_host.HOME}/go"])
-        said, _ = process.communicate(timeout=SECONDS)
+        said = ended(process)
         return remark, said
 
     def settled(self) -> State:
@@ -236,6 +237,21 @@ class Walk:
             return "yes"
         gone = [name for name in SURVIVORS if here.running[name] != old.running[name]]
         return "yes" if not gone else f"no: {', '.join(gone)}"
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What a run said, once it has ended.
+
+    Raises:
+        TimeoutExpired: it does not end, and was killed.
+    """
+    try:
+        said, _ = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    return said
 
 
 def url_of(mirror: dict[str, Any]) -> str:
