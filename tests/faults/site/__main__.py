@@ -141,7 +141,7 @@ def walked(walk: Walk, way: Way, every: int, end: float) -> Iterator[Outcome]:
 
 
 def tried(walk: Walk, fault: Fault, point: Point | None, way: Way) -> Outcome:
-    """One fault. Where the harness itself comes to an end with it, that is its outcome, and the walk goes on."""
+    """One fault. Where the harness itself comes to an end with it, that is its outcome, and it goes on."""
     try:
         return walk.faulty(fault, point, way)
     except (LabError, RuntimeError, subprocess.TimeoutExpired) as error:
