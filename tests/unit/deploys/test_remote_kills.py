@@ -55,7 +55,7 @@ def test_a_removal_that_was_killed_is_ended_by_the_next(tmp_path, programs):
         for name in ("etc/theirs", "etc/ours", "etc/config.toml", "opt/1/runsc", "opt/2/runsc", "state/x"):
             (home / name).parent.mkdir(parents=True, exist_ok=True)
             (home / name).write_text("ours")
-        kept = prelude.kept_path(str(home / "state/backup"), str(home / "etc/theirs"), original=True)
+        kept = prelude.kept_path(str(home / "state/backup"), str(home / "etc/theirs"))
         Path(kept).parent.mkdir(parents=True)
         Path(kept).write_text("theirs")
         (home / "opt" / "current").symlink_to("1")
