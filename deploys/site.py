@@ -1,6 +1,7 @@
 """Converge a host, from top to bottom: `pyinfra inventories/example.py deploys/site.py`."""
 
 from deploys.host.announcing import announce_site
+from deploys.host.noting import say_notes
 from deploys.host.run import look
 from deploys.steps.completion import completion
 from deploys.steps.device_specs import device_specs
@@ -15,6 +16,7 @@ from deploys.steps.wrapper import wrapper
 
 run = look()
 announce_site(run)
+say_notes(run)
 preflight(run=run)
 kernel(run=run)
 toolkit(run=run)

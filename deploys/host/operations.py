@@ -6,12 +6,13 @@ api/operations.py), while a command that fails stops the one host.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, StringCommand, operation
 
 from deploys.host.announcing import say_difference
+from deploys.host.noting import say_pair
 from deploys.host.remote_program import JsonCommand, RemoteProgram, printable
 from deploys.host.removal import leaving
 from deploys.model import layouts, paths
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from pyinfra.api.command import PyinfraCommand
 
     from deploys.host.run import HostRun
-    from deploys.model.changes import EngineChange, FileRestoration, LinkChange
+    from deploys.model.changes import EngineChange, FileRestoration, LinkChange, ReleaseChange
     from deploys.model.plan import Refusal
     from deploys.model.settings import Settings
     from deploys.model.snapshot import HostSnapshot
@@ -137,26 +138,51 @@ def staged(run: HostRun, *, keep: bool = True) -> Commands:
             "key_path": paths.APT_KEYRING,
             "disabled": list(packages.disabled),
         },
-        "gvisor": release
-        and {
-            "release": release.release,
-            "url": release.url,
-            "sha512": release.sha512,
-            "capabilities": list(run.settings.allowed_capabilities),
-        },
+        "gvisor": release and _release_task(run, release),
     }
     command = RemoteProgram("stage", task, seconds=1500)
     yield command
     fetched, driver = command.result.get("release"), run.snapshot.driver.version
     refusal = None
     if fetched is not None and driver is not None:
-        refusal = unsupported(run.settings, driver, fetched["drivers"]) or not_taken(
-            run.settings, fetched["capabilities"]
-        )
+        run.listed[run.settings.gvisor_release] = tuple(fetched["drivers"])
+        refusal = unsupported(
+            run.settings, driver, fetched["drivers"], run.snapshot.surroundings.releases
+        ) or not_taken(run.settings, fetched["capabilities"])
     if refusal is not None or not keep:
         yield StringCommand("rm", "-rf", paths.STAGING_DIR)
     if refusal is not None:
         yield _fail([refusal])
+
+
+def _release_task(run: HostRun, release: ReleaseChange) -> dict[str, Any]:
+    return {
+        "release": release.release,
+        "url": release.url,
+        "sha512": release.sha512,
+        "capabilities": list(run.settings.allowed_capabilities),
+    }
+
+
+@operation()
+def paired(run: HostRun) -> Commands:
+    """Say which driver a host has, and which releases of gVisor list it.
+
+    A release that nobody could ask is fetched for it where nothing else is wrong with a host than that its
+    driver is not loaded, as in an image that is being built, and thrown away again.
+    """
+    release = run.plan.asked
+    if release is not None:
+        task = {"staging": paths.STAGING_DIR, "toolkit": None, "gvisor": _release_task(run, release)}
+        command = RemoteProgram("stage", task, seconds=1500)
+        yield command
+        fetched = command.result.get("release")
+        if fetched is not None:
+            run.listed[release.release] = tuple(fetched["drivers"])
+        yield StringCommand("rm", "-rf", paths.STAGING_DIR)
+    if state.is_executing:
+        say_pair(run)
+    host.noop("nothing is changed by that")
 
 
 @operation()

@@ -31,6 +31,7 @@ class HostRun:
         repaired: whether the way past gVisor was closed in this run.
         way_back: what it goes back to, should an operation fail now.
         recorded: whether all is written, and only the verification is left.
+        listed: the drivers that runsc lists, by release, of those that were asked.
     """
 
     settings: Settings
@@ -42,6 +43,7 @@ class HostRun:
     repaired: bool = field(default=False)
     way_back: Open = field(default=Open.NOT)
     recorded: bool = field(default=False)
+    listed: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def snapshot(self) -> HostSnapshot:

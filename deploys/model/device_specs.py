@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deploys.model.driver_found import configured_root
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -29,12 +31,21 @@ def devices_csv(snapshot: HostSnapshot) -> str:
     return _lines(("dev", path) for path in device_nodes(snapshot.gpus))
 
 
-def drivers_csv(snapshot: HostSnapshot) -> str:
-    """One line per driver library, per name by which programs load it, and per program."""
-    driver = snapshot.driver
-    files = [("lib", path) for path in (*driver.libraries, *driver.programs)]
+def drivers_csv(snapshot: HostSnapshot, *, with_32_bit: bool = False) -> str:
+    """One line per driver library, per name by which programs load and start something, and per program.
+
+    `lib` lines name the files themselves: NVIDIA's runtime follows a link there, and its name would be gone.
+    """
+    driver, root = snapshot.driver, configured_root(snapshot)
+    files, names = [*driver.libraries, *driver.programs], [*driver.links]
+    if with_32_bit:
+        files, names = [*files, *driver.libraries_32], [*names, *driver.links_32]
     # Toolkits before 1.18 make no links out of `lib` lines, so the names have lines of their own.
-    return _lines([*files, *(("sym", path) for path in driver.links)])
+    rows = [*(("lib", path) for path in files), *(("sym", path) for path in names)]
+    # The shim puts the root before every line (nvidia-container-toolkit v1.20.1, internal/lookup/root).
+    return _lines(
+        (kind, path.removeprefix(root) if path.startswith(f"{root}/") else path) for kind, path in rows
+    )
 
 
 def _lines(rows: Iterable[tuple[str, str]]) -> str:

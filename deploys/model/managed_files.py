@@ -83,6 +83,7 @@ def desired_files(
     )
     logrotate = render("logrotate.j2", audit_log=paths.DECISION_LOG)
     layout = settings.layout
+    drivers_csv = device_specs.drivers_csv(snapshot, with_32_bit="compat32" in settings.allowed_capabilities)
     files = [
         DesiredFile(Step.KERNEL, paths.MODULES_LOAD, modules),
         DesiredFile(Step.KERNEL, paths.DEVICE_NODES_PROGRAM, nodes_program, 0o755),
@@ -93,7 +94,7 @@ def desired_files(
         DesiredFile(Step.WRAPPER, paths.ADMIN_COMMAND, admin_command(), 0o755),
         DesiredFile(Step.WRAPPER, paths.WRAPPER_LOGROTATE, logrotate),
         DesiredFile(Step.DEVICE_SPECS, layout.devices_csv, device_specs.devices_csv(snapshot)),
-        DesiredFile(Step.DEVICE_SPECS, layout.drivers_csv, device_specs.drivers_csv(snapshot)),
+        DesiredFile(Step.DEVICE_SPECS, layout.drivers_csv, drivers_csv),
         toolkit_config_file(settings, snapshot),
         # After the configuration that it names, for without one the shim takes its defaults: runc.
         DesiredFile(Step.RUNTIME_CONFIG, paths.ENTRY, entry(layout), 0o755),

@@ -50,7 +50,9 @@ class Plan:
 
     `probe_runsc`: the wrapper's settings are only known once the installed runsc was tried. `restored` are
     files of the other layout. `installation_was_cut`: what an installation of packages has rewritten has to
-    be put back first. `repair`: what of `files` must not wait for its step, as far as it cannot wait.
+    be put back first. `repair`: what of `files` must not wait for its step, as far as it cannot wait. `notes`
+    stop and change nothing: what an operator should know of the host. `asked` is a release that is fetched
+    only to be asked for the drivers that it lists.
     """
 
     refusals: tuple[Refusal, ...]
@@ -67,6 +69,8 @@ class Plan:
     installation_was_cut: bool = False
     # It is no change of its own: two plans that write the same files are one.
     repair: FileChange | None = field(default=None, compare=False)
+    notes: tuple[str, ...] = ()
+    asked: ReleaseChange | None = None
 
     @property
     def fetches(self) -> bool:

@@ -8,6 +8,7 @@ from deploys.model import daemon_json, own_runtimes, paths
 from deploys.model.applied import Applied, Before
 from deploys.model.apt_sources import MAIN, SourceFile
 from deploys.model.capabilities import not_taken, not_there
+from deploys.model.driver_found import notes_of_driver, refusal_of_driver
 from deploys.model.drivers import unsupported
 from deploys.model.layout_change import restorations
 from deploys.model.layouts import Layout
@@ -20,6 +21,7 @@ from deploys.model.managed_files import (
 )
 from deploys.model.plan import Refusal
 from deploys.model.shim_users import refusals_of_containers
+from deploys.model.surroundings import notes_of_surroundings, refusal_of_docker, refusals_of_surroundings
 from deploys.model.toolkit_config import ToolkitConfigError
 
 if TYPE_CHECKING:
@@ -49,8 +51,14 @@ def refusals(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
         *_containers(settings, snapshot),
         _driver(settings, snapshot),
         _capabilities(settings, snapshot),
+        *refusals_of_surroundings(settings, snapshot),
     )
     return tuple(refusal for refusal in found if refusal is not None)
+
+
+def notes(snapshot: HostSnapshot) -> tuple[str, ...]:
+    """What stops nothing, and an operator should know of this host."""
+    return (*notes_of_driver(snapshot), *notes_of_surroundings(snapshot))
 
 
 def refusals_of_fetching(snapshot: HostSnapshot) -> tuple[Refusal, ...]:
@@ -107,16 +115,13 @@ def _architecture(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
 
 
 def _docker(snapshot: HostSnapshot) -> Refusal | None:
-    engine = snapshot.engine
+    engine, another = snapshot.engine, refusal_of_docker(snapshot)
+    if another is not None:
+        return another
     if engine.client is None or engine.daemon is None:
         return Refusal(
             "there is no Docker on this host (no docker or no dockerd in its PATH)",
             "Install the packages docker-ce and docker-ce-cli, or docker.io, and run again.",
-        )
-    if engine.daemon.startswith("/snap/") or "/snapd/" in engine.client:
-        return Refusal(
-            "Docker is the snap, which cannot run programs of the host such as nvidia-container-runtime",
-            "Remove it (snap remove docker) and install docker-ce or docker.io.",
         )
     if not engine.running:
         return Refusal(
@@ -228,26 +233,11 @@ def _before(snapshot: HostSnapshot) -> Refusal | None:
 
 
 def _driver(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:
-    version = snapshot.driver.version
-    if version is None:
-        return Refusal(
-            f"no NVIDIA driver is loaded ({paths.PROC_DRIVER}/version is not there)",
-            "Install the driver, load it (modprobe nvidia), and run again; or leave this host out.",
-        )
-    if not snapshot.gpus:
-        return Refusal(
-            f"the NVIDIA driver {version} is loaded, but it has no GPU ({paths.PROC_DRIVER}/gpus is empty)",
-            "Look for the reason with 'dmesg | grep -i nvrm', or leave this host out.",
-        )
-    if not any("libcuda.so" in path for path in snapshot.driver.libraries):
-        return Refusal(
-            f"the kernel's NVIDIA driver is {version}, but the host's ldconfig knows no libcuda.so.{version}",
-            "Install the driver's user-space packages of the same version, and run again.",
-        )
+    refusal, version = refusal_of_driver(snapshot), snapshot.driver.version
     known = _tried(settings, snapshot)
-    if known is None:
-        return None
-    return unsupported(settings, version, known.supported_drivers)
+    if refusal is not None or version is None or known is None:
+        return refusal
+    return unsupported(settings, version, known.supported_drivers, snapshot.surroundings.releases)
 
 
 def _capabilities(settings: Settings, snapshot: HostSnapshot) -> Refusal | None:

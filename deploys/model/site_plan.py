@@ -16,18 +16,20 @@ from deploys.model.changes import (
     WrapperChange,
 )
 from deploys.model.drift import way_past_gvisor
+from deploys.model.driver_found import refusal_of_driver
 from deploys.model.layout_change import restorations
 from deploys.model.managed_files import desired_files, file_change, runtimes_besides
 from deploys.model.plan import Plan, Step
-from deploys.model.preflight import refusals, refusals_of_fetching
+from deploys.model.preflight import notes, refusals, refusals_of_fetching
 from deploys.model.settings import Architecture
 from deploys.model.sources import FILE_MODE
 from deploys.model.versions import TOOLKIT_PACKAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from deploys.model.managed_files import DesiredFile
+    from deploys.model.plan import Refusal
     from deploys.model.settings import Settings
     from deploys.model.snapshot import HostSnapshot
     from deploys.model.sources import Sources, WrapperPackage
@@ -36,9 +38,10 @@ if TYPE_CHECKING:
 def site_plan(settings: Settings, snapshot: HostSnapshot, sources: Sources) -> Plan:
     """The plan for one host. Either there are refusals and nothing else, or the changes."""
     against = refusals(settings, snapshot)
-    if against:
-        return Plan(refusals=against)
+    known = notes(snapshot)
     applied = Applied.read(snapshot)
+    if against:
+        return Plan(refusals=against, notes=known, asked=_asked(settings, snapshot, applied, against))
     release = _release(settings, snapshot, applied)
     probe = applied.gvisor.probe if applied.gvisor is not None and release is None else None
     if probe is not None and not probe.answers_for(settings.allowed_capabilities):
@@ -67,9 +70,19 @@ def site_plan(settings: Settings, snapshot: HostSnapshot, sources: Sources) -> P
         restored=restorations(settings, snapshot),
         installation_was_cut=packages is None and paths.KEPT_FROM_PACKAGES in snapshot.files,
         repair=way_past_gvisor(settings, snapshot, desired[settings.layout.toolkit_config]),
+        notes=known,
     )
     against = refusals_of_fetching(snapshot) if made.fetches else ()
-    return Plan(refusals=against) if against else made
+    return Plan(refusals=against, notes=known) if against else made
+
+
+def _asked(
+    settings: Settings, snapshot: HostSnapshot, applied: Applied, against: Sequence[Refusal]
+) -> ReleaseChange | None:
+    """The release, where a driver that is installed and not loaded is all that is wrong."""
+    driver, there = snapshot.driver, {release.name for release in snapshot.surroundings.releases}
+    is_all = against == (refusal_of_driver(snapshot),) and driver.version is None and bool(driver.installed)
+    return _release(settings, snapshot, applied) if is_all and settings.gvisor_release not in there else None
 
 
 def _kernel(snapshot: HostSnapshot) -> KernelChange | None:

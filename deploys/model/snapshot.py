@@ -27,7 +27,8 @@ class OperatingSystem(_Part):
 class Gpu(_Part):
     """One GPU of `/proc/driver/nvidia/gpus`, in PCI order, which is NVML's order.
 
-    The minor is not the index: the driver numbers minors as it binds devices (google/gvisor issue 9389).
+    The minor is not the index: the driver numbers minors as it binds devices (google/gvisor issue 9389). The
+    UUID is null until a program has opened the GPU.
     """
 
     pci: str
@@ -49,8 +50,16 @@ class DeviceNode(_Part):
 class Driver(_Part):
     """The loaded kernel driver and the user-space files of the same version.
 
-    `links` are the names by which programs load the libraries, as in `libcuda.so.1`; `capabilities` what lies
-    in its directory of that name, null where there is none.
+    Attributes:
+        version: the loaded kernel driver's; None where none is loaded.
+        libraries: the 64-bit files themselves, by their real paths.
+        links: the names by which programs load and start them, as `libcuda.so.1`, wherever they lie.
+        programs: as `libraries`.
+        capabilities: what lies in its directory of that name, null where there is none.
+        libraries_32, links_32: the same of the 32-bit ones.
+        by_linker: whether the host's linker finds them; else they lie where only a search has found them.
+        other_libraries: NVML or libcuda, as the linker finds it, where it is of another version.
+        installed: the kernel modules' version on disk, loaded or not, by where that was read.
     """
 
     version: str | None
@@ -58,6 +67,11 @@ class Driver(_Part):
     links: tuple[str, ...]
     programs: tuple[str, ...]
     capabilities: tuple[str, ...] | None
+    libraries_32: tuple[str, ...] = ()
+    links_32: tuple[str, ...] = ()
+    by_linker: bool = True
+    other_libraries: tuple[str, ...] = ()
+    installed: Mapping[str, str] = {}
 
 
 class Program(_Part):
@@ -73,7 +87,7 @@ class Engine(_Part):
     `runtimes` are the ones that are really loaded (name to path, or to type); `binaries` what those start
     that are given by type and say so (name to `BinaryName`); `programs` the scripts and links that all these
     lead to, by the words that name them; `containers` the names of the running ones by runtime, or null where
-    that cannot be told.
+    that cannot be told; `security_options` as `docker info` lists them.
     """
 
     client: str | None
@@ -87,6 +101,71 @@ class Engine(_Part):
     programs: Mapping[str, Program] = {}
     default_runtime: str | None
     containers: Mapping[str, tuple[str, ...]] | None
+    security_options: tuple[str, ...] = ()
+
+
+class RunningDockerd(_Part):
+    """A dockerd that runs: its program's real path, its user's id, and what its `--config-file` says."""
+
+    program: str
+    owner: int
+    config_file: str | None
+
+
+class CdiSpec(_Part):
+    """A CDI specification of NVIDIA's: its kind, and the versions of the driver's libraries that it names."""
+
+    path: str
+    kind: str
+    versions: tuple[str, ...]
+
+
+class PackagedRunsc(_Part):
+    """A runsc that a package of the distribution has brought."""
+
+    path: str
+    package: str
+    version: str
+
+
+class InstalledRelease(_Part):
+    """A release of gVisor on the host: the drivers that its runsc lists, and whether a sandbox of it runs."""
+
+    name: str
+    drivers: tuple[str, ...]
+    in_use: bool
+
+
+class Surroundings(_Part):
+    """What else is on a host, as far as it decides whether and for whom our chain works there.
+
+    Attributes:
+        wsl: whether there is WSL's way to a GPU, /dev/dxg.
+        tegra: the file by which the host is a Jetson or another Tegra system.
+        selinux_enforcing: whether the kernel enforces SELinux's policy.
+        user_namespaces: the kernel's limit for a user; None where it has none.
+        cgroup_v2: whether cgroups are those of version 2 alone.
+        dockerds: those that run on the host itself.
+        sharing: files by which an engine besides Docker starts containers through NVIDIA's shim, by engine.
+        kubelet: whether one runs.
+        cdi_specs: those of NVIDIA's GPUs.
+        csv_files: the names of what lies in the shim's directory for mode csv.
+        runsc: one that is not ours.
+        releases: of gVisor, those of ours.
+    """
+
+    wsl: bool = False
+    tegra: str | None = None
+    selinux_enforcing: bool = False
+    user_namespaces: int | None = None
+    cgroup_v2: bool = True
+    dockerds: tuple[RunningDockerd, ...] = ()
+    sharing: Mapping[str, tuple[str, ...]] = {}
+    kubelet: bool = False
+    cdi_specs: tuple[CdiSpec, ...] = ()
+    csv_files: tuple[str, ...] = ()
+    runsc: PackagedRunsc | None = None
+    releases: tuple[InstalledRelease, ...] = ()
 
 
 class ManagedFile(_Part):
@@ -117,6 +196,8 @@ class HostSnapshot(_Part):
         links: target by path, for the links `current`.
         directories: of those that were asked for, the ones that are there.
         trees: of the versioned directories that were asked for and are there, the hash of their content.
+        excluded_gpus: PCI addresses of GPUs that the driver leaves alone, and NVML does not count.
+        mig_gpus: PCI addresses of those of `gpus` that are in MIG mode.
     """
 
     python: tuple[int, int, int]
@@ -132,6 +213,9 @@ class HostSnapshot(_Part):
     links: Mapping[str, str]
     directories: tuple[str, ...]
     trees: Mapping[str, str]
+    excluded_gpus: tuple[str, ...] = ()
+    mig_gpus: tuple[str, ...] = ()
+    surroundings: Surroundings = Surroundings()
 
     def text_of(self, path: str) -> str:
         """The text of a file of `files`; empty where it is not there, or is no text."""

@@ -26,5 +26,9 @@ def preflight(run: HostRun) -> None:
 @deploy("Preflight")
 def inspect(run: HostRun) -> None:
     """As `preflight`, with what was fetched thrown away again, and nothing changed."""
+    if run.plan.refusals:
+        operations.paired(name="Driver and gVisor", run=run)
     operations.refused(name="May this host be converged?", run=run)
     operations.staged(name="Can everything be fetched, and does it fit?", run=run, keep=False)
+    if not run.plan.refusals:
+        operations.paired(name="Driver and gVisor", run=run)

@@ -506,6 +506,26 @@ def test_preflight_looks_fetches_throws_away_and_tells_the_plan(tmp_path):
     assert "Traceback" not in run.screen
 
 
+def test_preflight_says_of_every_host_which_driver_it_has_and_what_stops_nothing(tmp_path):
+    loaded = f"driver {DRIVER} (loaded), gVisor {RELEASE}: it lists this driver"
+    excluded = answers(changed(CONVERGED, "excluded_gpus", value=["0000:03:00.0"]))
+    not_loaded = {**LAB_HOST["driver"], "version": None, "installed": {"modinfo -F version nvidia": DRIVER}}
+    building = answers(changed(LAB_HOST, "driver", value=not_loaded))
+    run = pyinfra(
+        tmp_path, "preflight", {"blank": answers(LAB_HOST), "excluded": excluded, "building": building}
+    )
+    assert loaded in run.lines_of("blank")
+    assert "note: the driver leaves GPU 0000:03:00.0 alone" in run.lines_of("excluded")
+    assert run.programs("excluded") == ["snapshot_probe"], "a note is no change"
+    # Its release is fetched only to be asked, and what is wrong with the host is said all the same.
+    assert run.programs("building") == ["snapshot_probe", "stage", f"rm -rf {paths.STAGING_DIR}"]
+    assert f"driver {DRIVER} (modinfo -F version nvidia), gVisor {RELEASE}: it lists" in run.lines_of(
+        "building"
+    )
+    assert "no NVIDIA driver is loaded" in run.lines_of("building")
+    assert "Traceback" not in run.screen
+
+
 REMOVE_HOSTS = {
     "converged": answers(CONVERGED),
     "blank": answers(LAB_HOST),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .errors import LabError
-from .versions import DRIVER_VERSION, HOST_SUITE, SUITES
+from .versions import DEBIAN_DRIVER_VERSION, DRIVER_VERSION, HOST_SUITE, SUITES
 
 
 class Engine(StrEnum):
@@ -29,6 +29,17 @@ class NodeMakers(StrEnum):
     ALL = "all"  # udev makes nvidiactl, every GPU and nvidia-uvm; nvidia-persistenced holds the GPUs open
     PERSISTENCED = "persistenced"  # that daemon alone, as with Debian's packages: never nvidia-uvm
     NONE = "none"  # nobody: the first NVML call makes nvidiactl and the GPUs' nodes, and never nvidia-uvm
+
+
+class DriverFiles(StrEnum):
+    """Whose user-space files of the driver a host has, and where they lie."""
+
+    LAB = (
+        "lab"  # stand-ins in the linker's own directory, as NVIDIA's installer and Ubuntu's packages have it
+    )
+    DEBIAN = (
+        "debian"  # Debian's own packages, in nvidia/current behind links; NVML and nvidia-smi are the lab's
+    )
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,7 @@ class HostDefinition:
     suite: str = HOST_SUITE
     # Of a virtual machine: a container's nodes are made by the lab.
     node_makers: NodeMakers = NodeMakers.ALL
+    driver_files: DriverFiles = DriverFiles.LAB
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}[a-z0-9]", self.name):
@@ -77,6 +89,11 @@ class HostDefinition:
             raise LabError(f"{self.name}: a host has 0 to 32 pretend GPUs, not {self.gpus}")
         if self.suite not in SUITES:
             raise LabError(f"{self.name}: the lab has Debian {' and '.join(SUITES)}, not {self.suite}")
+        if self.driver_files is DriverFiles.DEBIAN and self.driver_version != DEBIAN_DRIVER_VERSION:
+            raise LabError(
+                f"{self.name}: the driver in Debian {HOST_SUITE} is {DEBIAN_DRIVER_VERSION}, not "
+                f"{self.driver_version}"
+            )
         if self.machine is Machine.CONTAINER and self.suite != HOST_SUITE:
             raise LabError(
                 f"{self.name}: Debian {self.suite} does not boot on every machine's cgroups: give it a "

@@ -18,8 +18,9 @@ from .debian import download_packages, unpack_package
 from .definition import NodeMakers
 from .errors import LabError
 from .image import mount_overlay
+from .machine import debian_mirror
 from .trees import remove_tree
-from .versions import DRIVER_VERSION, NVML_HEADER_REQUIREMENT
+from .versions import DEBIAN_DRIVER_VERSION, DRIVER_VERSION, NVML_HEADER_REQUIREMENT
 
 SOURCES = Path(__file__).parent / "driver"
 KERNEL_SOURCES = SOURCES / "kernel"
@@ -104,6 +105,65 @@ def driver_layer(version: str) -> Part:
         _open_directories(into)
 
     return Part(f"driver-{version}", sources + repr(LIBRARIES) + repr(_CFLAGS) + version, build, (header,))
+
+
+# libcuda1 and what comes with it; without a screen's parts.
+DEBIAN_PACKAGES = (
+    "libcuda1",
+    "libcudadebugger1",
+    "libnvcuvid1",
+    "libnvidia-cfg1",
+    "nvidia-opencl-icd",
+    "nvidia-smi",
+)
+# $1: the archive, $2: the suite; then the packages.
+_INSTALL_PACKAGES = """
+archive=$1 suite=$2
+shift 2
+echo "deb $archive $suite main contrib non-free" > /etc/apt/sources.list
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+rm -rf /etc/apt/sources.list /etc/resolv.conf /var/lib/apt/lists/* /var/cache/apt/*.bin
+"""
+# Where Debian's packages have the two files that take a kernel driver to answer.
+_DEBIAN_PLACES = {
+    f"{LIBRARY_DIRECTORY}/libnvidia-ml.so.{DEBIAN_DRIVER_VERSION}": f"{LIBRARY_DIRECTORY}/nvidia/current",
+    "usr/bin/nvidia-smi": "usr/lib/nvidia/current",
+}
+
+
+def debian_driver(image: Part, suite: str) -> Part:
+    """Layer: the user-space driver of Debian's own packages, installed by apt, with links and alternatives.
+
+    Stand-ins, in the places of Debian's: NVML and nvidia-smi, which say nothing without a kernel driver.
+    """
+    stand_ins = driver_layer(DEBIAN_DRIVER_VERSION)
+    name = f"debian-driver-{suite}"
+
+    def build(cache: Cache, into: Path) -> None:
+        log = cache.log(name)
+        work, root = (cache.tmp / f"{into.name}-{part}" for part in ("work", "root"))
+        for directory in (work, root):
+            directory.mkdir()
+        mount_overlay([cache.path(image)], into, work, root)
+        try:
+            shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+            script = ["sh", "-ec", _INSTALL_PACKAGES, "sh", debian_mirror(), suite, *DEBIAN_PACKAGES]
+            run_logged(["chroot", str(root), *script], log=log, what="installing Debian's driver packages")
+        finally:
+            remove_tree(root)
+            remove_tree(work)
+        for path, place in _DEBIAN_PLACES.items():
+            file = into / place / Path(path).name
+            if not file.is_file():
+                raise LabError(
+                    f"Debian's {suite} has no /{place}/{file.name} any more: change DEBIAN_DRIVER_VERSION in "
+                    "tests/lab/versions.py"
+                )
+            shutil.copy2(cache.path(stand_ins) / path, file)
+
+    definition = "\0".join([_INSTALL_PACKAGES, repr(DEBIAN_PACKAGES), repr(_DEBIAN_PLACES)])
+    return Part(name, definition, build, (image, stand_ins))
 
 
 # In every host's layer: the bus is there when a machine starts, and the driver's packages keep nouveau away.

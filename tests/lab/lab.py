@@ -13,8 +13,8 @@ from tests.machine_packages import Use
 from . import machine
 from .cache import Cache, Part
 from .container import Container
-from .definition import DEFAULT_HOSTS, MACHINE, Engine, HostDefinition, Machine, NodeMakers
-from .driver import driver_layer, kernel_driver, node_makers
+from .definition import DEFAULT_HOSTS, MACHINE, DriverFiles, Engine, HostDefinition, Machine, NodeMakers
+from .driver import debian_driver, driver_layer, kernel_driver, node_makers
 from .errors import LabError
 from .host import Host, kind_of
 from .image import base_image, current_engine, machine_image, no_engine
@@ -169,7 +169,9 @@ class Lab:
             layers.insert(0, current_engine())
         if definition.engine is Engine.NONE:
             layers.insert(0, no_engine(image))
-        if definition.gpu:
+        if definition.gpu and definition.driver_files is DriverFiles.DEBIAN:
+            layers.insert(0, debian_driver(image, definition.suite))
+        elif definition.gpu:
             layers.insert(0, driver_layer(definition.driver_version))
         if definition.gpu and definition.machine is Machine.VM:
             layers.insert(0, kernel_driver(image, definition.driver_version))
@@ -258,6 +260,7 @@ class Lab:
                     "engine": Engine(fields["engine"]),
                     "machine": Machine(fields["machine"]),
                     "node_makers": NodeMakers(fields["node_makers"]),
+                    "driver_files": DriverFiles(fields["driver_files"]),
                     "exchanged_minors": tuple(exchanged) if exchanged else None,
                 }
             )

@@ -77,6 +77,8 @@ CURRENT_ENGINE = EngineVersions(dockerd="v2.0.0-beta.24", containerd="v2.4.2", r
 
 # A version that every runsc above lists in `nvproxy list-supported-drivers`.
 DRIVER_VERSION = "570.124.06"
+# What Debian's own packages have, and its point releases change: the newest runsc above lists it, too.
+DEBIAN_DRIVER_VERSION = "535.261.03"
 
 # NVIDIA's own header, that the stand-in NVML is compiled against: the PyPI package, pinned.
 NVML_HEADER_REQUIREMENT = (

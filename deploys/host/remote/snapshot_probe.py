@@ -18,6 +18,8 @@ import sys
 import time
 from typing import Any
 
+from deploys.host.remote.driver_files import driver_files
+from deploys.host.remote.host_facts import host_facts
 from deploys.host.remote.prelude import (
     SEARCH_PATH,
     decoded,
@@ -29,12 +31,10 @@ from deploys.host.remote.prelude import (
 )
 
 TEXT_LIMIT = 262144
-ELF_64_BIT = b"\x7fELF\x02"
 APT_PARTS = "/etc/apt/sources.list.d"
 SCRIPT_LIMIT = 65536
 PROGRAMS_LIMIT = 64
 WAY_BACK_SECONDS = 60
-PROGRAMS = ("/usr/bin/nvidia-smi",)
 
 
 def read(path: str) -> str:
@@ -62,21 +62,62 @@ def operating_system() -> dict[str, Any]:
 
 
 def gpus(proc_driver: str) -> list[dict[str, Any]]:
-    """The GPUs of the loaded driver, in PCI order."""
+    """The GPUs of the loaded driver, in PCI order, without those that it leaves alone."""
     found = []
-    for directory in sorted(glob.glob(glob.escape(proc_driver) + "/gpus/*")):
-        text = read(directory + "/information")
-        fields = dict(re.findall(r"^([^:\n]+):[ \t]*(.*?)[ \t]*$", text, re.MULTILINE))
-        minor = fields.get("Device Minor", "")
+    for pci, fields in information(proc_driver).items():
+        minor, uuid = fields.get("Device Minor", ""), fields.get("GPU UUID", "")
+        if is_excluded(fields):
+            continue
         found.append(
             {
-                "pci": os.path.basename(directory),
-                "uuid": fields.get("GPU UUID") or None,
+                "pci": pci,
+                # The driver prints ? for what it knows only once a program has opened the GPU.
+                "uuid": uuid if uuid and "?" not in uuid else None,
                 "minor": int(minor) if minor.isdigit() else None,
                 "model": fields.get("Model") or None,
             }
         )
     return found
+
+
+def mig_gpus(proc_driver: str, found: list[dict[str, Any]]) -> list[str]:
+    """The PCI addresses of those of these GPUs that are in MIG mode."""
+    known = {gpu["pci"]: has_instances(proc_driver, gpu["minor"]) for gpu in found}
+    # The program opens every GPU, which takes seconds where nothing else holds them open.
+    enabled = partitioned() if None in known.values() else set()
+    return [pci for pci, is_known in known.items() if is_known or pci in enabled]
+
+
+def information(proc_driver: str) -> dict[str, dict[str, str]]:
+    """What the driver says of each GPU, by its PCI address and in that order."""
+    texts = {
+        os.path.basename(directory): read(directory + "/information")
+        for directory in sorted(glob.glob(glob.escape(proc_driver) + "/gpus/*"))
+    }
+    line = re.compile(r"^([^:\n]+):[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+    return {pci: dict(line.findall(text)) for pci, text in texts.items()}
+
+
+def is_excluded(fields: dict[str, str]) -> bool:
+    """Whether NVreg_ExcludedGpus hides a GPU from NVML; before 470 it was NVreg_GpuBlacklist."""
+    return "yes" in {fields.get(name, "").lower() for name in ("GPU Excluded", "Blacklisted")}
+
+
+def has_instances(proc_driver: str, minor: int | None) -> bool | None:
+    """Whether a GPU has MIG instances; None where it has none and could have some."""
+    names = names_in(f"{proc_driver}/capabilities/gpu{minor}/mig")
+    if names is None:
+        return False
+    return True if any(name.startswith("gi") for name in names) else None
+
+
+def partitioned() -> set[str]:
+    """The PCI addresses, as the kernel writes them, of the GPUs that nvidia-smi says are in MIG mode."""
+    query = ["nvidia-smi", "--query-gpu=gpu_bus_id,mig.mode.current", "--format=csv,noheader"]
+    status, out, _ = run(query, 30)
+    rows = (line.partition(",") for line in out.splitlines()) if status == 0 else ()
+    # NVML writes the domain with eight digits, the kernel with four, in lower case.
+    return {bus.strip().lower()[4:] for bus, _, mode in rows if mode.strip() == "Enabled"}
 
 
 def nodes() -> list[dict[str, Any]]:
@@ -100,32 +141,13 @@ def nodes() -> list[dict[str, Any]]:
 
 
 def driver(proc_driver: str) -> dict[str, Any]:
-    """The kernel driver's version and the user-space files that carry the same version in their names."""
-    match = re.search(r"Kernel Module.*?\s(\d+\.\d+(?:\.\d+)?)\s", read(proc_driver + "/version"))
+    """The kernel driver's version, and the user-space files that go with it."""
+    match = re.search(r"Kernel Module.*?\s(\d+\.\d+(?:\.\d+)?)\s", read(proc_driver + "/version") + "\n")
     version = match.group(1) if match else None
-    libraries: list[str] = []
-    links: list[str] = []
-    if version is not None:
-        _, listing, _ = run(["/sbin/ldconfig", "-p"])
-        known = re.findall(r"=> (\S*/lib(?:cuda|nvidia-\S*)\.so\S*)", listing)
-        directories = {os.path.dirname(path) for path in known}
-        candidates = {
-            os.path.realpath(path)
-            for directory in directories
-            for path in glob.glob(glob.escape(directory) + "/lib*.so." + version)
-        }
-        libraries = sorted(path for path in candidates if is_64_bit(path))
-        links = sorted(
-            path
-            for directory in directories
-            for path in glob.glob(glob.escape(directory) + "/lib*.so.[0-9]")
-            if os.path.islink(path) and os.path.realpath(path) in libraries
-        )
+    _, listing, _ = run(["/sbin/ldconfig", "-p"])
     return {
         "version": version,
-        "libraries": libraries,
-        "links": links,
-        "programs": [path for path in PROGRAMS if os.path.isfile(path)],
+        **driver_files(listing, version),
         "capabilities": names_in(proc_driver + "/capabilities"),
     }
 
@@ -136,15 +158,6 @@ def names_in(directory: str) -> list[str] | None:
         return sorted(os.listdir(directory))
     except OSError:
         return None
-
-
-def is_64_bit(path: str) -> bool:
-    """Whether a file is a 64-bit ELF file: 32-bit driver libraries may lie beside the others."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(5) == ELF_64_BIT
-    except OSError:
-        return False
 
 
 def engine() -> dict[str, Any]:
@@ -163,6 +176,7 @@ def engine() -> dict[str, Any]:
         "programs": {},
         "default_runtime": None,
         "containers": None,
+        "security_options": [],
     }
     if client is None:
         return answer
@@ -176,6 +190,7 @@ def engine() -> dict[str, Any]:
         answer["running"] = True
         answer["version"] = info["ServerVersion"]
         answer["default_runtime"] = info.get("DefaultRuntime")
+        answer["security_options"] = info.get("SecurityOptions") or []
         answer["containers"] = running_containers()
         runtimes = info.get("Runtimes") or {}
         runtimes = {name: runtime for name, runtime in runtimes.items() if isinstance(runtime, dict)}
@@ -278,6 +293,8 @@ def wait_for_way_back(record: str) -> None:
 def main(task: dict[str, Any]) -> dict[str, Any]:
     """Everything that the task names."""
     wait_for_way_back(task["way_back"])
+    proc_driver = task["proc_driver"]
+    found = gpus(proc_driver)
     paths = [*task["files"], *apt_sources(task["apt_words"])]
     files = {path: managed_file(path) for path in paths}
     return {
@@ -285,11 +302,14 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
         "uid": os.getuid(),
         "os": operating_system(),
         "disk_free": {path: free(path) for path in task["disk"]},
-        "driver": driver(task["proc_driver"]),
-        "gpus": gpus(task["proc_driver"]),
+        "driver": driver(proc_driver),
+        "gpus": found,
+        "excluded_gpus": [pci for pci, fields in information(proc_driver).items() if is_excluded(fields)],
+        "mig_gpus": mig_gpus(proc_driver, found),
         "nodes": nodes(),
         "packages": packages(task["packages"]),
         "engine": engine(),
+        "surroundings": host_facts(),
         "files": {path: value for path, value in files.items() if value is not None},
         "links": {path: os.readlink(path) for path in task["links"] if os.path.islink(path)},
         "directories": [path for path in task["directories"] if os.path.isdir(path)],
