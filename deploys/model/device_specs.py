@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploys.model.driver_found import configured_root
+from deploys.model import paths
+from deploys.model.toolkit_config import driver_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +37,7 @@ def drivers_csv(snapshot: HostSnapshot, *, with_32_bit: bool = False) -> str:
 
     `lib` lines name the files themselves: NVIDIA's runtime follows a link there, and its name would be gone.
     """
-    driver, root = snapshot.driver, configured_root(snapshot)
+    driver, root = snapshot.driver, driver_root(snapshot.text_of(paths.TOOLKIT_CONFIG))
     files, names = [*driver.libraries, *driver.programs], [*driver.links]
     if with_32_bit:
         files, names = [*files, *driver.libraries_32], [*names, *driver.links_32]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from typing import TYPE_CHECKING
 
 from deploys.model import paths
 from deploys.model.plan import Refusal
+from deploys.model.shim_users import DEDICATED_INSTEAD
+from deploys.model.toolkit_config import driver_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,19 +63,6 @@ def notes_of_driver(snapshot: HostSnapshot) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def configured_root(snapshot: HostSnapshot) -> str:
-    """The driver's root as NVIDIA's `config.toml` names it, as in `/run/nvidia/driver`; else empty.
-
-    The shim looks for all files and nodes below it, and they lose it on their way into a container.
-    """
-    try:
-        table = tomllib.loads(snapshot.text_of(paths.TOOLKIT_CONFIG)).get("nvidia-container-cli", {})
-    except tomllib.TOMLDecodeError:
-        return ""
-    root = table.get("root", "") if isinstance(table, dict) else ""
-    return root.rstrip("/") if isinstance(root, str) else ""
-
-
 def _wsl(snapshot: HostSnapshot) -> Refusal | None:
     if not snapshot.surroundings.wsl or snapshot.driver.version is not None:
         return None
@@ -91,22 +79,30 @@ def _tegra(snapshot: HostSnapshot) -> Refusal | None:
     libcuda = next(
         (path for path in snapshot.driver.other_libraries if path.endswith("/libcuda.so.1.1")), None
     )
-    sign = snapshot.surroundings.tegra or libcuda or _jetsons_csv(snapshot)
+    sign = snapshot.surroundings.tegra or libcuda
     if sign is None:
         return None
     return Refusal(
         f"this is a Jetson or another Tegra system ({sign}): gVisor serves discrete GPUs, and has no driver "
         "for the "
-        "nodes of an integrated one; the CSV files that NVIDIA's packages have put here stay as they are",
+        "nodes of an integrated one",
         "Leave this host out of the inventory.",
     )
 
 
-def _jetsons_csv(snapshot: HostSnapshot) -> str | None:
-    if "l4t.csv" in snapshot.surroundings.csv_files:
-        return f"{paths.CSV_DIR}/l4t.csv"
-    files = (paths.DEVICES_CSV, paths.DRIVERS_CSV)
-    return next((path for path in files if _JETSONS.search(snapshot.text_of(path))), None)
+def refusal_of_jetsons_csv(snapshot: HostSnapshot) -> Refusal | None:
+    """Why the shim's own directory for mode csv is not ours to write to; None where it may be."""
+    files = [
+        path for path in (paths.DEVICES_CSV, paths.DRIVERS_CSV) if _JETSONS.search(snapshot.text_of(path))
+    ]
+    # The shim reads that one beside ours, and would give its nodes to every container.
+    files += [f"{paths.CSV_DIR}/{name}" for name in snapshot.surroundings.csv_files if name == "l4t.csv"]
+    if not files:
+        return None
+    return Refusal(
+        f"{', '.join(files)}: that is of NVIDIA's packages for Jetson, which nobody else may write",
+        f"Remove those packages, if this is no Jetson, {DEDICATED_INSTEAD}.",
+    )
 
 
 def _not_loaded(driver: Driver) -> Refusal | None:
@@ -168,7 +164,7 @@ def _libraries(snapshot: HostSnapshot) -> Refusal | None:
             f"the kernel's NVIDIA driver is {version}, but the host's ldconfig knows no libcuda.so.{version}",
             "Install the driver's user-space packages of the same version, and run again.",
         )
-    root = configured_root(snapshot)
+    root = driver_root(snapshot.text_of(paths.TOOLKIT_CONFIG))
     if driver.by_linker or (root and libcuda.startswith(f"{root}/")):
         return None
     folder = libcuda.rpartition("/")[0]

@@ -8,7 +8,7 @@ from deploys.model import daemon_json, own_runtimes, paths
 from deploys.model.applied import Applied, Before
 from deploys.model.apt_sources import MAIN, SourceFile
 from deploys.model.capabilities import not_taken, not_there
-from deploys.model.driver_found import notes_of_driver, refusal_of_driver
+from deploys.model.driver_found import notes_of_driver, refusal_of_driver, refusal_of_jetsons_csv
 from deploys.model.drivers import unsupported
 from deploys.model.layout_change import restorations
 from deploys.model.layouts import Layout
@@ -50,6 +50,7 @@ def refusals(settings: Settings, snapshot: HostSnapshot) -> tuple[Refusal, ...]:
         _before(snapshot),
         *_containers(settings, snapshot),
         _driver(settings, snapshot),
+        refusal_of_jetsons_csv(snapshot) if settings.layout is Layout.SHARED else None,
         _capabilities(settings, snapshot),
         *refusals_of_surroundings(settings, snapshot),
     )

@@ -158,6 +158,19 @@ def led_to_wrapper(text: str) -> str:
     return _with_all(text, {f"{_RUNTIME}.runtimes": [paths.LAUNCHER]})
 
 
+def driver_root(text: str) -> str:
+    """The driver's root that a `config.toml` names, as `/run/nvidia/driver`, without a slash at its end.
+
+    The shim looks for every file and node below it, and they lose it on their way into a container. Empty
+    where none is named, or it cannot be told.
+    """
+    try:
+        root = tomllib.loads(text.removeprefix(_MARK)).get("nvidia-container-cli", {}).get("root", "")
+    except (tomllib.TOMLDecodeError, AttributeError):
+        return ""
+    return root.rstrip("/") if isinstance(root, str) else ""
+
+
 def unmerged(text: str, before: str, version: ToolkitVersion) -> str:
     """The text with our keys as they were before the first run, or gone; what else stands in it stays.
 

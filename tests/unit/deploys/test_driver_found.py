@@ -94,10 +94,13 @@ REFUSALS: dict[str, tuple[Drift, tuple[str, ...]]] = {
         driver(libraries=[], other_libraries=["/opt/nvidia/l4t-gpu-libs/nvgpu/libcuda.so.1.1"]),
         ("a Jetson", "libcuda.so.1.1"),
     ),
-    "jetson by its csv": (around(csv_files=["devices.csv", "l4t.csv"]), ("a Jetson", "l4t.csv")),
-    "jetson by what its csv says": (
+    "a jetson's csv": (
+        around(csv_files=["devices.csv", "l4t.csv"]),
+        ("l4t.csv: that is of NVIDIA's packages for Jetson", 'layout = "dedicated"'),
+    ),
+    "a jetson's csv by what it says": (
         at("files", paths.DEVICES_CSV, value=file_record(JETSONS)),
-        ("a Jetson", paths.DEVICES_CSV, "stay as they are"),
+        (paths.DEVICES_CSV, "packages for Jetson", 'layout = "dedicated"'),
     ),
 }
 
@@ -117,6 +120,13 @@ def test_a_driver_that_cannot_be_used_is_one_refusal_with_its_own_sentence(case)
 def test_csv_files_of_ours_are_not_taken_for_a_jetsons(path):
     assert path in CONVERGED.files
     assert site_plan(SETTINGS, CONVERGED, SOURCES) == NOTHING
+
+
+def test_a_jetsons_csv_stops_nothing_where_ours_lies_elsewhere():
+    host = drifted(BLANK, at("files", paths.DEVICES_CSV, value=file_record(JETSONS)))
+    made = site_plan(settings(layout="dedicated"), host, SOURCES)
+    assert made.refusals == ()
+    assert paths.DEVICES_CSV not in {change.path for _, change in made.files}
 
 
 NOTES: dict[str, tuple[Drift, tuple[str, ...]]] = {

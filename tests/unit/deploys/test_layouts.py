@@ -35,8 +35,8 @@ OWN_RUNTIME = json.dumps({"log-level": "info", "runtimes": {"nvidia": {"path": S
 LEGACY = (
     '# ours since 2019\n[nvidia-container-runtime]\nmode = "legacy"\nruntimes = ["docker-runc", "runc"]\n'
 )
-# What a Jetson has there, and what nobody but its packages may write.
-L4T = "dev, /dev/nvhost-ctrl\n"
+# What somebody has written there.
+THEIRS = "dev, /dev/dri/card*\n"
 IN_THE_HOSTS_PLACES = set(Layout.SHARED.files)
 
 
@@ -165,7 +165,7 @@ class TestChange:
     CASES = (
         found(),
         found(None),
-        found(LEGACY, at("files", paths.DEVICES_CSV, value=file_record(L4T, 0o640))),
+        found(LEGACY, at("files", paths.DEVICES_CSV, value=file_record(THEIRS, 0o640))),
         found(None, daemon_json='{"runtimes": {"kata": {"path": "/k"}}}'),
         found("\ufeffdisable-require = true\r\n"),
     )
@@ -193,7 +193,7 @@ class TestChange:
         edited = drifted(
             run(DEDICATED, found()),
             at("files", paths.TOOLKIT_CONFIG, value=file_record('[nvidia-container-cli]\nroot = "/r"\n')),
-            at("files", paths.DRIVERS_CSV, value=file_record(L4T)),
+            at("files", paths.DRIVERS_CSV, value=file_record(THEIRS)),
         )
         config = json.loads(edited.text_of(paths.DAEMON_JSON))
         config["runtimes"]["nvidia"] = {"path": "/opt/nvidia-container-runtime"}
