@@ -378,6 +378,15 @@ def _docker_engine(change: EngineChange) -> RemoteProgram:
 
 
 @operation()
+def old_releases_removed(run: HostRun) -> Commands:
+    """Remove the releases of gVisor that nobody needs, before the record, which then knows them no more."""
+    if not run.plan.old_releases:
+        host.noop("no release is there that is not needed")
+        return
+    yield put_files(remove=run.plan.old_releases)
+
+
+@operation()
 def recorded(run: HostRun) -> Commands:
     """Write down what this host has now, and clear the staging directory away."""
     if run.plan.refusals:

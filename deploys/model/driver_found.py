@@ -34,7 +34,7 @@ def refusal_of_driver(snapshot: HostSnapshot) -> Refusal | None:
 def notes_of_driver(snapshot: HostSnapshot) -> tuple[str, ...]:
     """What is as it may be, and still limits what containers get, each with what to do."""
     notes = []
-    if snapshot.excluded_gpus:
+    if snapshot.excluded_gpus and snapshot.gpus:
         notes.append(
             f"the driver leaves {_gpus(snapshot.excluded_gpus)} alone (GPU Excluded), so no container gets "
             "it. "
@@ -79,7 +79,10 @@ def _tegra(snapshot: HostSnapshot) -> Refusal | None:
     libcuda = next(
         (path for path in snapshot.driver.other_libraries if path.endswith("/libcuda.so.1.1")), None
     )
-    sign = snapshot.surroundings.tegra or libcuda
+    version = snapshot.driver.version or ""
+    # 34.1.1, 35.3.1: releases of Jetson's Linux; the driver's own numbers have had three digits since 2008.
+    number = f"driver {version}" if re.match(r"\d{1,2}\.", version) else None
+    sign = snapshot.surroundings.tegra or libcuda or number
     if sign is None:
         return None
     return Refusal(

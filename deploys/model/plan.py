@@ -52,7 +52,7 @@ class Plan:
     files of the other layout. `installation_was_cut`: what an installation of packages has rewritten has to
     be put back first. `repair`: what of `files` must not wait for its step, as far as it cannot wait. `notes`
     stop and change nothing: what an operator should know of the host. `asked` is a release that is fetched
-    only to be asked for the drivers that it lists.
+    only to be asked for the drivers that it lists. `old_releases` are directories of gVisor's that go.
     """
 
     refusals: tuple[Refusal, ...]
@@ -71,6 +71,7 @@ class Plan:
     repair: FileChange | None = field(default=None, compare=False)
     notes: tuple[str, ...] = ()
     asked: ReleaseChange | None = None
+    old_releases: tuple[str, ...] = ()
 
     @property
     def fetches(self) -> bool:
@@ -86,6 +87,7 @@ class Plan:
         links = [f"{change.path} -> {change.target}: {change.why}" for _, change in self.links]
         probe = [f"{paths.WRAPPER_SETTINGS}: runsc has to be tried first"] if self.probe_runsc else []
         directories = [f"{path}: not there" for path in self.directories]
+        old = [f"{path}: removed, as newer releases are there" for path in self.old_releases]
         restored = [f"{file.path}: {file.why}" for file in self.restored]
         cut = [f"{paths.TOOLKIT_CONFIG}: packages that were being installed have rewritten it"]
         return (
@@ -96,6 +98,7 @@ class Plan:
             *restored,
             *probe,
             *links,
+            *old,
         )
 
     @property

@@ -108,6 +108,16 @@ class Settings(BaseModel):
         description="the address below which <release>/<arch>/gvisor.tar.bz2 lies",
         examples=["https://mirror.example.org/gvisor/releases/release"],
     )
+    gvisor_releases_kept: int = Field(
+        title=(
+            "How many releases stay on a host: the one in use, the one before it, then the newest; besides, "
+            "each of which a sandbox still runs."
+        ),
+        default=2,
+        ge=1,
+        description="a number, 1 or more",
+        examples=[4],
+    )
     toolkit_version: Toolkit = Field(
         title="The four packages of the toolkit, installed and held.",
         default=str(TOOLKIT_DEFAULT),

@@ -19,6 +19,7 @@ from deploys.model.drift import way_past_gvisor
 from deploys.model.driver_found import refusal_of_driver
 from deploys.model.layout_change import restorations
 from deploys.model.managed_files import desired_files, file_change, runtimes_besides
+from deploys.model.old_releases import old_releases
 from deploys.model.plan import Plan, Step
 from deploys.model.preflight import notes, refusals, refusals_of_fetching
 from deploys.model.settings import Architecture
@@ -71,6 +72,7 @@ def site_plan(settings: Settings, snapshot: HostSnapshot, sources: Sources) -> P
         installation_was_cut=packages is None and paths.KEPT_FROM_PACKAGES in snapshot.files,
         repair=way_past_gvisor(settings, snapshot, desired[settings.layout.toolkit_config]),
         notes=known,
+        old_releases=old_releases(settings, snapshot),
     )
     against = refusals_of_fetching(snapshot) if made.fetches else ()
     return Plan(refusals=against, notes=known) if against else made
@@ -183,7 +185,7 @@ def applied_after(
         *Applied.read(snapshot).directories,
         paths.release_directory(gvisor.release),
         sources.wrapper.directory,
-    }
+    } - set(old_releases(settings, snapshot))
     return Applied(
         gvisor=gvisor,
         layout=settings.layout,

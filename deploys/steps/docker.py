@@ -16,4 +16,5 @@ if TYPE_CHECKING:
 def docker(run: HostRun) -> None:
     """The runtime comes last: until then nobody can start a container by it. Then the record."""
     operations.engine_configured(name="daemon.json", run=run)
+    operations.old_releases_removed(name="Old releases of gVisor", run=run)
     operations.recorded(name="Record", run=run)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from deploys.host.remote_program import shell_line, stdin_for
+from deploys.host.snapshot import TASK
 from tests.e2e.conftest import verify_image
 from tests.e2e.site import inventory_with, pyinfra
 from tests.lab import DriverFiles, HostDefinition, Lab
@@ -56,6 +60,24 @@ def test_a_container_has_debians_libcuda_by_the_name_that_programs_load_it_by(co
     assert f"{CURRENT}/libcuda.so.{DEBIAN_DRIVER_VERSION}" in done.stdout, done.stderr
     assert "GPU 0: " in done.stdout
     assert {name for name in done.stdout.split() if name in {"nvidia0", "nvidia1"}} == {"nvidia1"}
+
+
+def in_use(host):
+    """The releases of gVisor on the host, by whether a sandbox of each runs."""
+    sent = stdin_for("snapshot_probe", {**TASK, "trees": []})
+    answer = json.loads(host.run(shell_line("snapshot_probe", 120), stdin=sent).stdout)
+    return {release["name"]: release["in_use"] for release in answer["surroundings"]["releases"]}
+
+
+def test_a_release_of_which_a_sandbox_runs_is_told_from_one_that_nobody_uses(converged):
+    host, _, _ = converged
+    assert list(in_use(host).values()) == [False]
+    argv = ["docker", "run", "--detach", "--name=held", "--network=none", "--runtime=nvidia"]
+    host.run([*argv, verify_image(Lab.open(), HOST), "sh", "-c", "while :; do :; done"])
+    try:
+        assert list(in_use(host).values()) == [True]
+    finally:
+        host.run(["docker", "rm", "--force", "held"])
 
 
 def test_preflight_says_which_driver_the_host_has_and_that_gvisor_lists_it(converged):

@@ -31,6 +31,7 @@ BAD = {
         {"amd64": SHA},
         None,
     ],
+    "gvisor_releases_kept": [0, -1, "two", None],
     "gvisor_url": [
         *("ftp://host/x", "file:///srv/gvisor", "storage.googleapis.com", "https://", "https:///gvisor"),
         *("https://host/a b", "https://host/a\nb", 7, None),
