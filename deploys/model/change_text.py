@@ -141,8 +141,15 @@ def _of_step(settings: Settings, snapshot: HostSnapshot, plan: Plan, step: Step)
             yield Told(f"make the directory {path}: not there")
         if plan.probe_runsc:
             yield _settings_to_come(settings, snapshot)
-    if step is Step.DOCKER and plan.engine is not None:
+    if step is Step.DOCKER:
+        yield from _at_the_end(snapshot, plan)
+
+
+def _at_the_end(snapshot: HostSnapshot, plan: Plan) -> Iterator[Told]:
+    if plan.engine is not None:
         yield _engine(snapshot, plan.engine)
+    for path in plan.old_releases:
+        yield Told(f"remove {path}: newer releases are there, and no sandbox of it runs")
 
 
 def _written(snapshot: HostSnapshot, change: FileChange, when: str = "") -> Told:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from deploys.model import paths
 from deploys.model.applied import Applied
+from deploys.model.change_text import site_text
 from deploys.model.old_releases import old_releases
 from deploys.model.site_plan import applied_after, site_plan
 from tests.deploys.example_hosts import RELEASE, at, drifted, recorded, settings
@@ -79,6 +80,8 @@ def test_a_plan_says_it_and_the_record_forgets_it():
     made = site_plan(SETTINGS, host, SOURCES)
     path = paths.release_directory("20250503")
     assert made == replace(NOTHING, old_releases=(path,))
+    (told,) = site_text(SETTINGS, host, made, few=True)
+    assert told.sentence.startswith(f"remove {path}: ")
     assert any(path in reason for reason in made.reasons)
     gvisor = Applied.read(host).gvisor
     assert gvisor is not None
