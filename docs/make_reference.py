@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pydantic_core import PydanticUndefined
 
 from deploys.model.settings import Settings
+from deploys.model.verification import catalogue as checks
 from nvproxy_wrapper.judge import catalogue
 
 DOCS = Path(__file__).parent
@@ -99,7 +100,12 @@ def plain(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-PAGES = {"gpu-modes.md": gpu_modes_page, "settings.md": settings_page, "wrapper.md": catalogue.markdown}
+PAGES = {
+    "gpu-modes.md": gpu_modes_page,
+    "settings.md": settings_page,
+    "verify.md": checks.markdown,
+    "wrapper.md": catalogue.markdown,
+}
 
 
 def main() -> None:

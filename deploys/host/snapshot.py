@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pyinfra import host, state
@@ -42,17 +42,22 @@ class SnapshotProbe(ProgramAnswer):
     seconds = 120
 
 
-def take(settings: Settings, sources: Sources) -> HostSnapshot | Refusal:
-    """Look at the current host; a host that gives no usable answer is a refusal, and stops nobody else."""
+def task(settings: Settings, sources: Sources) -> dict[str, Any]:
+    """What to look at on a host that has these settings."""
     words = [apt_sources.WORD, settings.toolkit_repository_url.lower()]
     trees = [paths.release_directory(settings.gvisor_release), sources.wrapper.directory]
+    return {**TASK, "trees": trees, "apt_words": words}
+
+
+def take(settings: Settings, sources: Sources) -> HostSnapshot | Refusal:
+    """Look at the current host; a host that gives no usable answer is a refusal, and stops nobody else."""
     # Not host.get_fact: for a host that is silent it asks "continue?", in a dry run too, and raises where no
     # other is left. It is a refusal like any other.
     found = get_fact(
         state,
         host,
         SnapshotProbe,
-        kwargs={"_stdin": stdin_for(SnapshotProbe.program, {**TASK, "trees": trees, "apt_words": words})},
+        kwargs={"_stdin": stdin_for(SnapshotProbe.program, task(settings, sources))},
         apply_failed_hosts=False,
     )
     if "error" in found:

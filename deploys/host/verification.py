@@ -10,12 +10,14 @@ from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.facts import get_fact
 from typing_extensions import override
 
+from deploys.host import snapshot
 from deploys.host.remote_program import ProgramAnswer, shell_line, stdin_for
 from deploys.host.reporting import report
 from deploys.model import paths
 from deploys.model.checks import HostResult, State
 from deploys.model.report import remedies, sentence, summary
-from deploys.model.verification.judgement import Answer, judge
+from deploys.model.verification.answers import Answer
+from deploys.model.verification.judgement import judge
 from deploys.model.verification.questions import seconds_for_all, task, verification
 
 if TYPE_CHECKING:
@@ -58,11 +60,12 @@ def _result(run: HostRun) -> HostResult:
     if run.looked is None:
         return HostResult(host.name, why=" ".join(str(refusal) for refusal in run.plan.refusals))
     what = verification(run.settings, run.looked)
+    sent = {**task(what), "look": snapshot.task(run.settings, run.sources)}
     began = time.monotonic()
     found = _ask(
         ContainerRuns,
         seconds_for_all(what),
-        stdin_for(ContainerRuns.program, task(what), lock=paths.LOCK),
+        stdin_for(ContainerRuns.program, sent, lock=paths.LOCK),
     )
     answer = Answer.read(found)
     result = judge(host.name, what, answer)

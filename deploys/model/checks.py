@@ -34,12 +34,32 @@ class Subject(StrEnum):
     BUNDLE = "bundle"
 
 
+class Layer(StrEnum):
+    """What a check is about, from the ground up: one tells little where those before it do not hold."""
+
+    HOST = "host"
+    TOOLKIT = "toolkit"
+    GVISOR = "gvisor"
+    WRAPPER = "wrapper"
+    ENGINE = "engine"
+    CONTROL = "control"
+    SANDBOX = "sandbox"
+    DEVICES = "devices"
+    LIBRARIES = "libraries"
+    NVIDIA_SMI = "nvidia-smi"
+    CUDA = "cuda"
+    NEGATIVE = "negative"
+
+
 class Severity(StrEnum):
     """How bad it is where a check fails.
 
+    `advisory`: worth to be known, and no reason to say that the host has failed. `fault`: the host has
+    failed.
     `breach`: somebody's code is or could be where it must not be. It is told whatever else is wrong.
     """
 
+    ADVISORY = "advisory"
     FAULT = "fault"
     BREACH = "breach"
 
@@ -60,6 +80,9 @@ class Check:
         cause: what is wrong, in words that are the same for every container and host that fail by it.
         because: the id of the check on which this one hangs, where it is skipped for that.
         severity: how bad it is.
+        layer: what it is about.
+        needs: the ids of the checks without which this one tells nothing of its own, the nearest to the
+            ground first.
         output: the end of the error output of what was run, and of the logs of that run.
         link: where the failure is known from; empty where it is not, or where nothing failed.
         seconds: how long it took.
@@ -76,6 +99,8 @@ class Check:
     cause: str = ""
     because: str = ""
     severity: Severity = Severity.FAULT
+    layer: Layer = Layer.HOST
+    needs: tuple[str, ...] = ()
     output: str = ""
     link: str = ""
     seconds: float = 0.0
@@ -89,7 +114,7 @@ class HostResult:
         host: its name in the inventory.
         versions: what was verified there, by the names of the settings.
         stand_ins: sentences about the parts of this host that are not real.
-        checks: by subject.
+        checks: by layer.
         why: why there are no checks, where there are none.
         said: where a container did not start, what engine and kernel said meanwhile: where, and the text.
     """
@@ -104,7 +129,7 @@ class HostResult:
     @property
     def verdict(self) -> State:
         """`passed` only where something passed, and all the rest did too or was skipped for a reason."""
-        states = {check.state for check in self.checks}
+        states = {check.state for check in self.checks if check.severity is not Severity.ADVISORY}
         if State.FAILED in states:
             return State.FAILED
         if State.UNKNOWN in states or State.PASSED not in states:

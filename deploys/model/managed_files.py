@@ -97,7 +97,7 @@ def desired_files(
         DesiredFile(Step.DEVICE_SPECS, layout.drivers_csv, drivers_csv),
         toolkit_config_file(settings, snapshot),
         # After the configuration that it names, for without one the shim takes its defaults: runc.
-        DesiredFile(Step.RUNTIME_CONFIG, paths.ENTRY, entry(layout), 0o755),
+        DesiredFile(Step.RUNTIME_CONFIG, paths.ENTRY, entry(layout.config_home), 0o755),
         daemon_json_file(settings, snapshot),
         *disabled_sources(settings, snapshot),
     ]

@@ -69,6 +69,16 @@ class ToolkitMode(StrEnum):
     AUTO = "auto"
 
 
+class VerifyMode(StrEnum):
+    """Every mode of nvidia-container-runtime, for one container (nvidia-container-toolkit v1.20.0)."""
+
+    CSV = "csv"
+    AUTO = "auto"
+    CDI = "cdi"
+    JIT_CDI = "jit-cdi"
+    LEGACY = "legacy"
+
+
 class ReportForm(StrEnum):
     """How much of a verification is shown on the screen; the file has all of it."""
 
@@ -248,6 +258,13 @@ class Settings(BaseModel):
         le=600,
         description="seconds, from 5 to 600; more than the default for hosts that are slow, as emulated ones",
         examples=[120],
+    )
+    verify_modes: tuple[VerifyMode, ...] = Field(
+        title="Modes of the NVIDIA runtime that the verification tries beside the host's own, each by a "
+        "configuration that only its container has.",
+        default=(),
+        description="a list of csv, auto, cdi, jit-cdi and legacy",
+        examples=[("csv", "jit-cdi")],
     )
     report_dir: LocalPath = Field(
         title="Where the verification's reports are written.",

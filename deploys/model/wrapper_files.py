@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING
 
 from deploys.model import paths
-from deploys.model.layouts import Layout
 from deploys.model.rendering import render
 
 if TYPE_CHECKING:
@@ -16,9 +15,14 @@ if TYPE_CHECKING:
     from deploys.model.settings import Settings
 
 
-def entry(layout: Layout = Layout.SHARED) -> str:
-    """`/usr/local/bin/nvproxy-container-runtime`."""
-    return render("nvproxy-entry.sh.j2", engine="docker", shim=paths.SHIM, config_home=layout.config_home)
+def entry(config_home: str = paths.TOOLKIT_CONFIG_HOME, *, engine: str = "docker") -> str:
+    """`/usr/local/bin/nvproxy-container-runtime`.
+
+    Args:
+        config_home: the directory in which the shim finds nvidia-container-runtime/config.toml.
+        engine: who calls it, in one word.
+    """
+    return render("nvproxy-entry.sh.j2", engine=engine, shim=paths.SHIM, config_home=config_home)
 
 
 def launcher(settings: Settings) -> str:

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from deploys.host.remote import container_runs as runs
+from deploys.host.remote import bundle_containers, processes, smoke_image
 from deploys.host.remote.prelude import SEARCH_PATH, replace_file, switch_link
 
 HOME = Path("/var/lib/nvproxy-matrix")
@@ -102,7 +102,7 @@ def call(bundle: Path, program: str, *words: str) -> bool:
     argv = [program, "--root", STATE, "--log", str(log), "--log-format", "json", *words, bundle.name]
     # Files and no pipes: the sandbox inherits them, and a pipe would end only with it.
     with (bundle / "out").open("ab") as out, (bundle / "err").open("ab") as err:
-        done = runs.run(argv, SECONDS_EACH, files=(out, err), extra=own)
+        done = processes.run(argv, SECONDS_EACH, files=(out, err), extra=own)
     return done.code == 0
 
 
@@ -114,13 +114,16 @@ def container(task: dict[str, Any], what: dict[str, Any], name: str) -> dict[str
         begin = time.monotonic()
         create = ("create", "--bundle", str(bundle), "--pid-file", str(bundle / "pid"))
         if call(bundle, what["program"], *create) and call(bundle, what["program"], "start"):
-            runs.wait_for_end(str(bundle), task["end_line"], time.monotonic() + SECONDS_EACH)
+            bundle_containers.wait_for_end(str(bundle), task["end_line"], time.monotonic() + SECONDS_EACH)
         seconds = round(time.monotonic() - begin, 2)
-        errors = [*runs.logged_errors(f"{bundle}/log.json"), runs.read_end(f"{bundle}/err", runs.ERROR_LIMIT)]
-        calls = runs.read_end(CLI_LOG, runs.OUTPUT_LIMIT).splitlines()
+        errors = [
+            *bundle_containers.logged_errors(f"{bundle}/log.json"),
+            processes.read_end(f"{bundle}/err", processes.ERROR_LIMIT),
+        ]
+        calls = processes.read_end(CLI_LOG, processes.OUTPUT_LIMIT).splitlines()
         return {
             "id": what["id"],
-            "out": runs.read_end(f"{bundle}/out", runs.OUTPUT_LIMIT),
+            "out": processes.read_end(f"{bundle}/out", processes.OUTPUT_LIMIT),
             "error": "\n".join(error.strip() for error in errors),
             "cli": [line for line in calls if f"{bundle}/" in line],
             "seconds": seconds,
@@ -132,8 +135,8 @@ def container(task: dict[str, Any], what: dict[str, Any], name: str) -> dict[str
 def remove(bundle: Path) -> None:
     """Remove a container, and what it left: a runtime that was killed early knows nothing to delete."""
     call(bundle, SHIM, "delete", "--force")
-    runs.kill_processes_of(bundle.name)
-    runs.remove_tree(str(bundle))
+    processes.kill_processes_of(bundle.name)
+    smoke_image.remove_tree(str(bundle))
 
 
 def main() -> None:
@@ -143,9 +146,9 @@ def main() -> None:
     for leftover in HOME.glob("nvproxy-matrix-*"):
         remove(leftover)
     # runsc keeps a network namespace mounted there, long after its last container.
-    runs.remove_tree(STATE)
+    smoke_image.remove_tree(STATE)
     shutil.rmtree(ROOTFS, ignore_errors=True)
-    runs.build_root(runs.host_entries(task["rootfs"]), str(ROOTFS))
+    smoke_image.build_root(smoke_image.host_entries(task["rootfs"]), str(ROOTFS))
     number = 0
     with ThreadPoolExecutor(task["workers"]) as workers:
         for group in task["groups"]:

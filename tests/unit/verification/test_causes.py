@@ -14,7 +14,7 @@ from tests.unit.verification.lab_hosts import judged
 BROKEN_HOSTS = (
     "auto_8_gpus_one_line_wrapper",
     "auto_8_gpus_runc_in_place_of_runsc",
-    "csv_2_gpus_one_line_wrapper_old_runsc",
+    "csv_2_gpus_one_line_wrapper",
     "auto_8_gpus_no_launcher",
     "auto_8_gpus_docker_stopped",
 )
@@ -26,9 +26,29 @@ def subject(name: str) -> Subject:
     return Subject(name.partition(".")[0])
 
 
+# As it is of the checks of these names: what hangs on what.
+GPU = ("host.driver", "host.engine", "control.all", "host.chain")
+NEEDS = {
+    "control.all": ("host.driver",),
+    "docker.all": GPU,
+    "docker.gpu-0": GPU,
+    "docker.nothing": ("host.engine", "host.chain"),
+    "bundle.all": tuple(name for name in GPU if name != "host.engine"),
+    "bundle.nothing": ("host.chain",),
+}
+
+
 def failing(name: str, cause: str = "", severity: Severity = Severity.FAULT) -> Check:
     return Check(
-        name, subject(name), "?", State.FAILED, why=f"{name} fails", cause=cause, severity=severity, next="x"
+        name,
+        subject(name),
+        "?",
+        State.FAILED,
+        why=f"{name} fails",
+        cause=cause,
+        severity=severity,
+        next="x",
+        needs=NEEDS.get(name, ()),
     )
 
 
@@ -42,6 +62,7 @@ def ended(name: str) -> st.SearchStrategy[Check]:
         why=st.just("why"),
         cause=st.sampled_from(["", "one", "two"]),
         severity=st.sampled_from(Severity),
+        needs=st.just(NEEDS.get(name, ())),
     )
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from deploys.host.remote import container_runs, prelude
+from deploys.host.remote import bundle_containers, prelude, processes, smoke_image
 from deploys.host.remote_program import answer, shell_line, stdin_for
 from deploys.model.sight import END_LINE
-from deploys.model.verification.judgement import Answer
+from deploys.model.verification.answers import Answer
 from deploys.model.verification.questions import task, verification
 from tests.deploys.example_hosts import settings
 from tests.unit.verification.lab_hosts import host
@@ -46,8 +46,8 @@ def layout(tmp_path: Path) -> Path:
 def test_a_file_comes_with_every_link_and_directory_on_its_way(tmp_path):
     root = str(layout(tmp_path))
     entries = {}
-    container_runs.with_links(f"{root}/lib/x86_64-linux-gnu/libx.so.1", entries)
-    container_runs.with_links(f"{root}/bin/sh", entries)
+    smoke_image.with_links(f"{root}/lib/x86_64-linux-gnu/libx.so.1", entries)
+    smoke_image.with_links(f"{root}/bin/sh", entries)
     mine = {path[len(root) :]: entry for path, entry in entries.items() if path.startswith(f"{root}/")}
     library = "/usr/lib/x86_64-linux-gnu/libx.so.1"
     assert mine == {
@@ -68,7 +68,7 @@ def test_links_that_go_round_are_a_fault_and_no_endless_loop(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(prelude.Fault, match="too many levels"):
-        container_runs.with_links(str(tmp_path / "a"), {})
+        smoke_image.with_links(str(tmp_path / "a"), {})
 
 
 def test_the_hash_is_of_names_and_contents_and_of_nothing_else(tmp_path):
@@ -78,7 +78,7 @@ def test_the_hash_is_of_names_and_contents_and_of_nothing_else(tmp_path):
     second.write_bytes(b"same")
 
     def name(**entries):
-        return container_runs.content_hash({f"/{key}": value for key, value in entries.items()})
+        return smoke_image.content_hash({f"/{key}": value for key, value in entries.items()})
 
     assert name(x=("file", str(first))) == name(x=("file", str(second)))
     assert name(x=("file", str(first)), y=("directory", "")) == name(
@@ -91,9 +91,9 @@ def test_the_hash_is_of_names_and_contents_and_of_nothing_else(tmp_path):
 
 
 def test_the_file_system_made_of_this_machine_runs_its_programs(tmp_path):
-    entries = container_runs.host_entries(task(verification(settings(), host([]))))
+    entries = smoke_image.host_entries(task(verification(settings(), host([]))))
     root = tmp_path / "rootfs-x"
-    container_runs.build_root(entries, str(root))
+    smoke_image.build_root(entries, str(root))
     assert [path.name for path in tmp_path.iterdir()] == ["rootfs-x"]
     if os.geteuid() == 0:
         done = subprocess.run(
@@ -105,7 +105,7 @@ def test_the_file_system_made_of_this_machine_runs_its_programs(tmp_path):
         )
         assert done.returncode == 0, done.stderr
         assert "proc" in done.stdout.split()
-    with tarfile.open(fileobj=io.BytesIO(container_runs.archive(str(root)))) as tar:
+    with tarfile.open(fileobj=io.BytesIO(smoke_image.archive(str(root)))) as tar:
         names = {os.path.normpath(member.name) for member in tar.getmembers()}
         owners = {(member.uid, member.gid, member.mtime) for member in tar.getmembers()}
     assert {"etc/passwd", "proc", "usr/bin/cat"} <= names
@@ -122,12 +122,12 @@ def test_nothing_is_deleted_through_a_mount_that_was_left_behind(tmp_path, monke
     subprocess.run(["mount", "--bind", precious, place], check=True)
     try:
         # With a umount that does not help, the directory stays.
-        real = container_runs.run
-        monkeypatch.setattr(container_runs, "run", lambda *_, **__: container_runs.Finished(1, "", ""))
-        assert "still mounted" in container_runs.remove_tree(str(tmp_path / "run"))
+        real = smoke_image.run
+        monkeypatch.setattr(smoke_image, "run", lambda *_, **__: processes.Finished(1, "", ""))
+        assert "still mounted" in smoke_image.remove_tree(str(tmp_path / "run"))
         assert (precious / "libcuda.so").exists()
-        monkeypatch.setattr(container_runs, "run", real)
-        assert container_runs.remove_tree(str(tmp_path / "run")) is None
+        monkeypatch.setattr(smoke_image, "run", real)
+        assert smoke_image.remove_tree(str(tmp_path / "run")) is None
     finally:
         subprocess.run(["umount", "-l", place], check=False, capture_output=True)
     assert not (tmp_path / "run").exists()
@@ -138,7 +138,7 @@ def test_nothing_is_deleted_through_a_mount_that_was_left_behind(tmp_path, monke
 
 
 def test_what_takes_too_long_is_killed_with_what_it_started(tmp_path):
-    done = container_runs.run(["sh", "-c", f"echo begun; sleep 60 & echo $! >{tmp_path}/child; wait"], 0.5)
+    done = processes.run(["sh", "-c", f"echo begun; sleep 60 & echo $! >{tmp_path}/child; wait"], 0.5)
     assert done.timed_out
     assert done.code is None
     assert done.out == "begun\n"
@@ -146,10 +146,10 @@ def test_what_takes_too_long_is_killed_with_what_it_started(tmp_path):
 
 
 def test_a_program_that_is_not_there_is_told_by_name():
-    done = container_runs.run(["/nowhere/docker"], 5)
+    done = processes.run(["/nowhere/docker"], 5)
     assert done.code is None
     assert not done.timed_out
-    assert container_runs.outcome(done)["not_run"] == "/nowhere/docker: No such file or directory"
+    assert processes.outcome(done)["not_run"] == "/nowhere/docker: No such file or directory"
 
 
 def test_every_error_of_a_runtimes_log_is_read_not_only_the_last(tmp_path):
@@ -159,8 +159,8 @@ def test_every_error_of_a_runtimes_log_is_read_not_only_the_last(tmp_path):
         '{"level":"error","msg":"the cause"}{"level":"info","msg":"noise"}\n'
         '{"level":"error","msg":"EOF"}not JSON'
     )
-    assert list(container_runs.logged_errors(str(log))) == ["the cause", "EOF"]
-    assert list(container_runs.logged_errors(str(tmp_path / "none"))) == []
+    assert list(bundle_containers.logged_errors(str(log))) == ["the cause", "EOF"]
+    assert list(bundle_containers.logged_errors(str(tmp_path / "none"))) == []
 
 
 # The whole program, with stand-ins.
@@ -207,8 +207,9 @@ class Host:
             "state_dir": str(home / "state"),
             "shim": str(home / "shim"),
             "runtime": str(home / "shim"),
-            "commands": {"smi_help": ["sh", "-c", "echo help"]},
-            "runs": [run for run in what["runs"] if run["through"] == "bundle"],
+            "commands": {"smi_help": {"argv": ["sh", "-c", "cat; echo help"], "stdin": "some "}},
+            "runs": [run for run in what["runs"] if run["id"] == "bundle.nothing"],
+            "workers": 1,
             "seconds_each": 10,
         }
 
@@ -216,6 +217,14 @@ class Host:
         text = SHIM.replace("CREATE", create).replace("HOME", str(self.home))
         (self.home / "shim").write_text(f"#!/bin/sh\n{text}")
         (self.home / "shim").chmod(0o755)
+
+    def shim_of_run(self) -> None:
+        """A runtime whose one call is the container."""
+        self.shim(SAYS_ALL)
+        text = (self.home / "shim").read_text()
+        said = f"run) echo 'kernel gvisor'; echo '{END_LINE}' ;;\n"
+        text = text.replace("create | start", "run | create | start").replace("create) ", f"{said}create) ")
+        (self.home / "shim").write_text(text)
 
     def start(self) -> subprocess.Popen[str]:
         """The program as it is sent to a host, but for ssh."""
@@ -267,7 +276,7 @@ def test_a_container_is_created_started_heard_out_and_deleted(stub):
     assert outcome.out.splitlines() == ["kernel gvisor", END_LINE]
     assert stub.calls == ["create", "start", "delete"]
     assert stub.left == []
-    assert found.commands["smi_help"].out == "help\n"
+    assert found.commands["smi_help"].out == "some help\n"
 
 
 def test_the_second_verification_makes_no_file_system_again_and_removes_one_of_another_version(stub):
@@ -322,6 +331,85 @@ def test_a_container_is_gone_before_the_next_one_is_made(stub):
     stub.shim(f"ls HOME/verify/runs | wc -l >>HOME/at_once; {SAYS_ALL}")
     stub.answer()
     assert (stub.home / "at_once").read_text().split() == ["1", "1", "1"]
+
+
+def test_as_many_are_there_at_once_as_there_are_workers_each_by_a_name_that_begins_no_other(stub):
+    (run,) = stub.task["runs"]
+    stub.task.update(runs=[{**run, "id": f"run {number}"} for number in range(6)], workers=3)
+    stub.shim(f"ls HOME/verify/runs | wc -l >>HOME/at_once; {SAYS_ALL}")
+    found = stub.answer()
+    assert [outcome.code for outcome in found.runs.values()] == [0] * 6
+    at_once = [int(count) for count in (stub.home / "at_once").read_text().split()]
+    assert max(at_once) <= 3
+    names = {line.split()[1] for line in (stub.home / "calls").read_text().splitlines()}
+    assert len(names) == 6
+    assert not [one for one in names for other in names if one != other and other.startswith(one)]
+    assert stub.left == []
+
+
+def test_who_is_told_to_stop_tidies_up_after_every_container_that_runs(stub):
+    (run,) = stub.task["runs"]
+    stub.task.update(runs=[{**run, "id": f"run {number}"} for number in range(5)], workers=3)
+    stub.shim("sleep 300 & echo $! >>HOME/child; wait")
+    process = stub.start()
+    for _ in range(1000):
+        if (stub.home / "child").exists() and len((stub.home / "child").read_text().split()) == 3:
+            break
+        time.sleep(0.02)
+    os.kill(program_of(process), signal.SIGTERM)
+    out, _ = process.communicate(timeout=50)
+    assert "SIGTERM" in Answer.read(answer(out.splitlines())).error
+    assert all(map(gone, (stub.home / "child").read_text().split()))
+    assert len((stub.home / "child").read_text().split()) == 3, "none was begun after the signal"
+    assert stub.left == []
+
+
+@needs_root
+def test_what_a_run_hides_is_hidden_from_its_runtime_alone(stub):
+    (stub.home / "hidden").write_text("here\n")
+    (stub.home / "directory").mkdir()
+    (stub.home / "directory" / "file").write_text("x")
+    (run,) = stub.task["runs"]
+    hides = [f"{stub.home}/hid*", f"{stub.home}/directory"]
+    stub.task["runs"] = [{**run, "hides": hides}]
+    stub.shim(f"cat HOME/hidden >HOME/seen; ls HOME/directory >>HOME/seen; {SAYS_ALL}")
+    (outcome,) = stub.answer().runs.values()
+    assert outcome.code == 0, outcome.err
+    assert (stub.home / "seen").read_text() == ""
+    assert (stub.home / "hidden").read_text() == "here\n"
+    assert (stub.home / "directory" / "file").exists()
+
+
+def test_a_container_by_one_call_is_heard_out_and_deleted(stub):
+    (run,) = stub.task["runs"]
+    stub.task["runs"] = [{**run, "start": "run"}]
+    stub.shim_of_run()
+    (outcome,) = stub.answer().runs.values()
+    assert outcome.out.splitlines() == ["kernel gvisor", END_LINE]
+    assert stub.calls == ["run", "delete"]
+    assert stub.left == []
+
+
+def test_an_entry_of_its_own_is_called_with_the_bundles_path(stub):
+    (run,) = stub.task["runs"]
+    text = f'#!/bin/sh\necho BUNDLE >>{stub.home}/homes\nexec {stub.home}/shim "$@"\n'
+    stub.task["runs"] = [{**run, "entry": text, "config": "# none"}]
+    (outcome,) = stub.answer().runs.values()
+    assert outcome.code == 0
+    homes = (stub.home / "homes").read_text().split()
+    assert homes[0].startswith(f"{stub.home}/verify/runs/nvproxy-verify-")
+    assert len(homes) == 3
+
+
+def test_a_trace_of_the_loader_on_the_host_is_told(stub):
+    (run,) = stub.task["runs"]
+    loader = str(stub.home / "verify" / "loader")
+    stub.task["runs"] = [{**run, "loader": loader}, {**run, "id": "second"}]
+    stub.shim(f"[ ! -d {loader} ] || : >{loader}/$1.123; {SAYS_ALL}")
+    found = stub.answer()
+    assert len(found.runs["bundle.nothing"].loaded or ()) == 1
+    assert found.runs["second"].loaded is None
+    assert not (stub.home / "verify" / "loader").exists()
 
 
 def test_when_the_time_for_all_is_over_the_rest_is_not_begun(stub):

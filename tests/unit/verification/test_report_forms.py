@@ -18,8 +18,7 @@ from deploys.model import page as page_module
 from deploys.model.checks import Check, HostResult, State, Subject
 from deploys.model.comparison import Difference, differences, states
 from deploys.model.page import page
-from tests.unit.verification.lab_hosts import judged
-from tests.unit.verification.test_judgement import sound
+from tests.unit.verification.lab_hosts import answer, judged
 
 WHEN = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 RESULTS = [
@@ -235,7 +234,7 @@ def test_a_link_to_a_host_leads_into_its_details_which_opens_them_without_a_scri
 
 
 def test_the_grid_of_a_large_fleet_shows_what_did_not_pass_and_folds_the_rest():
-    good = judged("csv_2_gpus", sound("csv_2_gpus"))
+    good = judged("csv_2_gpus", answer("csv_2_gpus"))
     fleet = [replace(good, host=f"gpu-{n:03}") for n in range(200)]
     fleet[150] = replace(judged("auto_8_gpus_no_launcher"), host="gpu-150")
     text = page(fleet, (), WHEN, WHEN)

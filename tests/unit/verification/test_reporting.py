@@ -18,8 +18,7 @@ import pytest
 from deploys.host import history, reporting
 from deploys.model import comparison
 from tests.unit.verification import lab_hosts
-from tests.unit.verification.lab_hosts import judged
-from tests.unit.verification.test_judgement import sound
+from tests.unit.verification.lab_hosts import answer, judged
 
 ROOT = Path(__file__).parents[3]
 
@@ -31,7 +30,7 @@ from deploys.steps.verify import verify
 from deploys.model.plan import Plan, Refusal
 from deploys.model.settings import ReportForm
 from tests.unit.verification import lab_hosts
-from tests.deploys.example_hosts import settings
+from tests.deploys.example_hosts import brought, settings
 from pathlib import Path
 
 plan = Plan(refusals=(Refusal("no Python", "Install it."),))
@@ -40,8 +39,9 @@ wanted = settings(
     toolkit_mode="csv",
     report_dir=Path(host.data.get("report_dir", "reports")),
     report=ReportForm(host.data.get("report", "short")),
+    **lab_hosts.LAB,
 )
-verify(run=SimpleNamespace(settings=wanted, looked=looked, plan=plan))
+verify(run=SimpleNamespace(settings=wanted, looked=looked, plan=plan, sources=brought()))
 """
 
 
@@ -86,15 +86,15 @@ class Run:
         return {name.removeprefix("@fake/"): host["verdict"] for name, host in self.report["hosts"].items()}
 
 
-GOOD = {"answer": sound("csv_2_gpus")}
-BAD = {"answer": lab_hosts.answer("csv_2_gpus_one_line_wrapper_old_runsc")}
+GOOD = {"answer": answer("csv_2_gpus")}
+BAD = {"answer": lab_hosts.answer("csv_2_gpus_one_line_wrapper")}
 
 
 def test_a_good_run_changes_nothing_and_ends_with_a_line_for_the_host(tmp_path):
     run = Run(tmp_path, {"a": dict(GOOD)}, "-y")
     assert run.status == 0, run.screen
     assert "No changes" in run.screen
-    assert re.search(r"^@fake/a: 13 passed$", run.screen, re.MULTILINE)
+    assert re.search(r"^@fake/a: 41 passed, 7 skipped$", run.screen, re.MULTILINE)
     assert run.verdicts == {"a": "passed"}
     (dated,) = (tmp_path / "reports").glob("verify-*.json")
     assert {path.suffix for path in (tmp_path / "reports").glob("latest.*")} == {".json", ".xml", ".html"}
@@ -106,7 +106,7 @@ def test_a_bad_host_fails_alone_with_its_reasons(tmp_path):
     run = Run(tmp_path, {"a": dict(GOOD), "b": dict(BAD)}, "-y")
     assert run.status == 1
     assert run.verdicts == {"a": "passed", "b": "failed"}
-    assert "cannot be loaded by name" in run.screen
+    assert "is not as it was written" in run.screen
     assert "what it shows" not in run.screen
     assert "Traceback" not in run.screen
 
@@ -129,7 +129,7 @@ def test_when_every_host_fails_there_is_a_report_all_the_same(tmp_path):
     run = Run(tmp_path, {"a": dict(BAD), "b": {"answer": None}}, "-y")
     assert run.status == 1
     assert run.verdicts == {"a": "failed", "b": "unknown"}
-    assert "@fake/a: 5 passed, 2 failed, 1 unknown, 5 skipped" in run.screen
+    assert "@fake/a: 31 passed, 1 failed, 16 skipped" in run.screen
 
 
 def test_a_connection_that_breaks_on_the_last_host_left_is_reported_as_that(tmp_path):
@@ -167,14 +167,14 @@ def test_a_directory_that_cannot_be_written_is_said_and_the_table_is_shown(tmp_p
     (tmp_path / "file").write_text("")
     run = Run(tmp_path, {"a": {**GOOD, "report_dir": "file/reports"}}, "-y")
     assert "No report in file/reports" in run.screen
-    assert "@fake/a: 13 passed" in run.screen
+    assert "@fake/a: 41 passed, 7 skipped" in run.screen
     assert "Traceback" not in run.screen
 
 
 def test_what_is_other_than_in_an_earlier_run_is_said(tmp_path):
     Run(tmp_path, {"a": dict(GOOD), "b": dict(GOOD)}, "-y")
     run = Run(tmp_path, {"a": dict(GOOD), "b": dict(BAD)}, "-y")
-    assert "CHANGED: @fake/b: docker.all was passed, is failed" in run.screen
+    assert "CHANGED: @fake/b: wrapper.files was passed, is failed" in run.screen
     assert "CHANGED: @fake/a" not in run.screen
     assert "CHANGED" not in Run(tmp_path, {"a": dict(GOOD), "b": dict(BAD)}, "-y").screen
 
@@ -208,7 +208,7 @@ def test_a_history_that_is_another_file_is_said_and_the_report_is_written(tmp_pa
 
 def test_a_run_is_compared_with_the_last_before_a_day_or_with_the_last_that_had_the_host(tmp_path):
     days = [STARTED + timedelta(days=n) for n in range(4)]
-    sound_one, broken = judged("csv_2_gpus", sound("csv_2_gpus")), judged("auto_8_gpus_docker_stopped")
+    sound_one, broken = judged("csv_2_gpus", answer("csv_2_gpus")), judged("auto_8_gpus_docker_stopped")
     history.append(tmp_path, [sound_one], days[0], days[0])
     history.append(tmp_path, [broken], days[1], days[1])
     history.append(tmp_path, [replace(broken, host="other")], days[2], days[2])

@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploys.model.sight import END_LINE, LIBRARIES, SCRIPT, read
+from deploys.model.sight import END_LINE, LIBRARIES, SCRIPT, listing, read
 from tests.unit.verification.lab_hosts import KERNEL, answer, uuid
 
 
@@ -28,18 +28,61 @@ def test_a_container_in_gvisor_is_told_by_its_kernel_log():
     assert found.complaints == ()
 
 
-def test_a_container_that_shows_the_hosts_kernel_is_not_in_gvisor_though_it_may_not_read_the_log():
-    out = printed("auto_8_gpus_runc_in_place_of_runsc", "docker.nothing")
-    assert "kernel unreadable" in out
+def test_a_container_that_shows_the_hosts_kernel_is_not_in_gvisor():
+    out = f"kernel unreadable\nversion Linux version {KERNEL} (root@x)\n"
     assert read(out, KERNEL).sight.gvisor is False
     assert read(out, "5.10.0").sight.gvisor is None
 
 
 def test_a_library_that_does_not_load_is_said_in_the_loaders_words():
-    found = read(printed("csv_2_gpus_one_line_wrapper_old_runsc", "docker.gpu-1"), KERNEL)
+    out = (
+        "library libcuda.so.1 ERROR: ld.so: object 'libcuda.so.1' from LD_PRELOAD cannot be preloaded "
+        "(libcuda.so.1: cannot open shared object file): ignored.\n"
+        "smi NVIDIA-SMI couldn't find libnvidia-ml.so library in your system.\n"
+    )
+    found = read(out, KERNEL)
     assert found.sight.libraries == ()
-    assert "libcuda.so.1: cannot open shared object file" in found.complaints
+    assert "libcuda.so.1: libcuda.so.1: cannot open shared object file" in found.complaints
     assert any("couldn't find libnvidia-ml.so" in line for line in found.complaints)
+
+
+# As drivers say it: an A100 that is split, a GPU that has fallen off the bus, one that nobody has asked yet.
+MIG_HOST = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)
+  MIG 1g.5gb      Device  0: (UUID: MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f)
+  MIG 1g.5gb      Device  1: (UUID: MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: N/A)
+GPU 2: NVIDIA A100-SXM4-40GB (UUID: GPU-????????-????-????-????-????????????)
+Unable to determine the device handle for gpu 0000:0A:00.0: Unknown Error
+"""
+
+
+def test_mig_instances_and_gpus_without_a_uuid_are_no_gpus():
+    found = listing(MIG_HOST.splitlines())
+    assert found.gpus == ("GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77",)
+    assert len(found.mig) == 2
+    assert len(found.rest) == 3
+    told = read("".join(f"smi {line}\n" for line in MIG_HOST.splitlines()), KERNEL)
+    assert told.sight.gpus == found.gpus
+    assert len(told.complaints) >= 5
+
+
+def test_what_opens_is_told_by_its_node_whichever_way_it_did():
+    out = "opens nvidia1 /tmp/made/nvidia1\nopens nvidia1 /dev/nvidia1\nclosed nvidia0 /dev/nvidia0 EACCES\n"
+    assert read(out, KERNEL).opens is None, "not all was tried"
+    found = read(out + "tried all\n", KERNEL)
+    assert found.opens == ("/dev/nvidia1",)
+    assert found.closed == ("nvidia0 /dev/nvidia0 EACCES",)
+
+
+def test_cuda_is_done_where_it_says_so_and_failed_by_its_own_word():
+    done = read("cuda version 13000\ncuda gpu GPU-1\ncuda computes GPU-1\ncuda done\n", KERNEL).cuda
+    assert done is not None
+    assert (done.gpus, done.computed, done.failure, done.done) == (("GPU-1",), ("GPU-1",), "", True)
+    failed = read("cuda failed cuInit 100 CUDA_ERROR_NO_DEVICE\n", KERNEL).cuda
+    assert failed is not None
+    assert failed.failure == "cuInit 100 CUDA_ERROR_NO_DEVICE"
+    assert not failed.done
+    assert read("", KERNEL).cuda is None
 
 
 def test_another_library_of_the_same_beginning_is_not_the_one_asked_for():

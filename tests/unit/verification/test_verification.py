@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploys.model import paths
 from deploys.model.checks import State, Subject
 from deploys.model.sight import Sight
 from deploys.model.verification.questions import (
@@ -33,10 +34,12 @@ def requests(what: Verification, subject: Subject) -> list[str]:
     return [run.id.partition(".")[2] for run in what.runs if run.subject is subject]
 
 
-def test_two_gpus_are_asked_for_together_and_one_by_one_through_docker_and_through_a_bundle():
-    what = verification(settings(toolkit_mode="csv"), host([0, 1]))
-    assert requests(what, Subject.DOCKER) == ["all", "gpu-0", "gpu-1", "gpu-1-of-all", "nothing"]
-    assert requests(what, Subject.BUNDLE) == ["all", "gpu-0", "gpu-1", "nothing"]
+def test_two_gpus_are_asked_for_in_every_way_through_docker_and_through_a_bundle():
+    what = verification(settings(toolkit_mode="auto"), host([0, 1]))
+    both = ["all", "gpu-0", "gpu-1", "uuid-1", "several"]
+    assert requests(what, Subject.DOCKER) == [*both, "gpu-1-of-all", "none", "nothing"]
+    negative = ["run", "no-driver", "no-launcher", "annotation"]
+    assert requests(what, Subject.BUNDLE) == [*both, "none", "nothing", *negative]
     assert requests(what, Subject.CONTROL) == ["all"]
     assert what.skipped == ()
 
@@ -60,15 +63,17 @@ def test_who_asks_for_nothing_must_see_nothing_of_nvidia():
 
 
 def test_one_gpu_is_asked_for_once():
-    what = verification(settings(), host([0]))
-    assert requests(what, Subject.DOCKER) == ["all", "gpu-0", "gpu-0-of-all", "nothing"]
+    asked = ["all", "gpu-0", "uuid-0", "gpu-0-of-all", "none", "nothing"]
+    assert requests(verification(settings(toolkit_mode="auto"), host([0])), Subject.DOCKER) == asked
 
 
 @pytest.mark.parametrize("toolkit", ["1.19.1-1", "1.20.0-1"])
 def test_mode_csv_is_not_asked_for_ids_that_the_toolkit_itself_refuses(toolkit):
     what = verification(settings(toolkit_mode="csv", toolkit_version=toolkit), host([0, 1, 2, 3]))
-    assert requests(what, Subject.DOCKER) == ["all", "gpu-0", "gpu-1", "gpu-1-of-all", "nothing"]
-    assert [check.id for check in what.skipped] == ["docker.gpu-3", "bundle.gpu-3"]
+    asked = ["all", "gpu-0", "gpu-1", "several", "gpu-1-of-all", "none", "nothing"]
+    assert requests(what, Subject.DOCKER) == asked
+    skipped = ["docker.gpu-3", "docker.uuid-3", "bundle.gpu-3", "bundle.uuid-3"]
+    assert [check.id for check in what.skipped] == skipped
     assert {check.state for check in what.skipped} == {State.SKIPPED}
     assert all("mode csv" in check.why for check in what.skipped)
 
@@ -82,7 +87,12 @@ def test_older_toolkits_hand_out_all_in_mode_csv_so_every_id_is_asked_for(toolki
 
 def test_a_host_without_gpus_is_asked_for_plain_containers_and_says_why_not_for_more():
     what = verification(settings(), host([]))
-    assert [run.id for run in what.runs] == ["docker.nothing", "bundle.nothing"]
+    negative = ["run", "no-driver", "no-launcher", "annotation"]
+    assert [run.id for run in what.runs] == [
+        "docker.nothing",
+        "bundle.nothing",
+        *(f"bundle.{name}" for name in negative),
+    ]
     assert {check.why for check in what.skipped} == {"there is no GPU on this host"}
 
 
@@ -131,13 +141,28 @@ def test_every_request_expects_just_the_gpus_that_it_names(minors, combination):
     what = verification(settings(toolkit_mode=mode, toolkit_version=toolkit), host(list(minors)))
     ids = [run.id for run in what.runs] + [check.id for check in what.skipped]
     assert len(set(ids)) == len(ids)
+    known = {str(index): [minor] for index, minor in enumerate(minors)}
+    known |= {uuid(minor): [minor] for minor in minors} | {"all": minors, "none": [], "": []}
     for one in what.runs:
         (value,) = [variable.partition("=")[2] for variable in one.env] or [""]
-        wanted = minors if value == "all" else [minors[int(value)]] if value else []
+        wanted = [minor for part in value.split(",") for minor in known[part]]
         assert one.expected is not None
         assert set(one.expected.gpus) == {uuid(minor) for minor in wanted}
         nodes = {path for path in one.expected.devices if path[-1].isdigit()}
         assert nodes == {f"/dev/nvidia{minor}" for minor in wanted}
+
+
+def test_other_modes_are_asked_for_by_a_configuration_and_an_entry_of_their_own():
+    modes = ["csv", "auto", "cdi", "jit-cdi", "legacy"]
+    what = verification(settings(toolkit_mode="csv", verify_modes=modes), host([0, 1]))
+    for mode in modes:
+        one = run(what, f"bundle.mode-{mode}")
+        assert one.config is not None
+        config = tomllib.loads(one.config)["nvidia-container-runtime"]
+        assert (config["mode"], config["runtimes"]) == (mode, [paths.LAUNCHER])
+        assert one.entry is not None
+        assert "BUNDLE/nvidia-container-runtime/config.toml" in one.entry
+    assert not [one for one in verification(settings(), host([0])).runs if "mode" in one.id]
 
 
 def test_the_task_is_json_and_names_every_run():
