@@ -1,7 +1,7 @@
-"""`python -m tests.gpu OUT.tar.xz`: pack what the machine with a GPU needs, at most 64 MiB of it.
+"""`python -m tests.gpu OUT.tar.gz`: pack what the machine with a GPU needs, at most 64 MiB of it.
 
 The project itself, runsc and the toolkit's programs as the lab has built them, and the wheels that the
-deploys import, for the Pythons that such machines have. There: `tar xf OUT.tar.xz`, and then
+deploys import, for the Pythons that such machines have. There: `tar xf OUT.tar.gz`, and then
 `python3 nvproxy-gpu/run.py EVIDENCE`.
 """
 
@@ -39,7 +39,7 @@ def main() -> int:
         shutil.copy2(Path(__file__).with_name("on_machine.py"), home / "run.py")
         programs(home / "bin", Path(directory))
         wheels(home / "wheels")
-        with tarfile.open(out, "w:xz", preset=1) as archive:
+        with tarfile.open(out, "w:gz", compresslevel=3) as archive:
             archive.add(home, arcname="nvproxy-gpu")
     size = out.stat().st_size
     print(f"{out}: {size / 1024 / 1024:.1f} MiB")

@@ -61,6 +61,7 @@ BAD = {
     "kernel_modules": ["nvidia", [7], [None], None],
     "verify_image": [7, [], {}],
     "verify_timeout": [0, 4, 601, "long", None, []],
+    "verify_modes": ["csv", ["runc"], [7], None],
     "since": ["yesterday", "2026-13-01", []],
     "report_dir": [7, [], None],
     "report": ["all", "SHORT", 7, None],
