@@ -144,7 +144,6 @@ class Surroundings(_Part):
         tegra: the file by which the host is a Jetson or another Tegra system.
         selinux_enforcing: whether the kernel enforces SELinux's policy.
         user_namespaces: the kernel's limit for a user; None where it has none.
-        cgroup_v2: whether cgroups are those of version 2 alone.
         dockerds: those that run on the host itself.
         sharing: files by which an engine besides Docker starts containers through NVIDIA's shim, by engine.
         kubelet: whether one runs.
@@ -158,7 +157,6 @@ class Surroundings(_Part):
     tegra: str | None = None
     selinux_enforcing: bool = False
     user_namespaces: int | None = None
-    cgroup_v2: bool = True
     dockerds: tuple[RunningDockerd, ...] = ()
     sharing: Mapping[str, tuple[str, ...]] = {}
     kubelet: bool = False

@@ -23,7 +23,6 @@ TEGRA_RELEASE = "/etc/nv_tegra_release"
 TEGRA_FAMILY = "/sys/devices/soc0/family"
 USER_NAMESPACES = "/proc/sys/user/max_user_namespaces"
 SELINUX = "/sys/fs/selinux/enforce"
-CGROUP_V2 = "/sys/fs/cgroup/cgroup.controllers"
 CDI_DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
 CSV_DIRECTORY = "/etc/nvidia-container-runtime/host-files-for-container.d"
 RELEASES = "/opt/gvisor"
@@ -64,7 +63,6 @@ def host_facts(release_directory: str = RELEASES) -> dict[str, Any]:
         "tegra": tegra(),
         "selinux_enforcing": text_of(SELINUX).strip() == "1",
         "user_namespaces": number(text_of(USER_NAMESPACES)),
-        "cgroup_v2": os.path.exists(CGROUP_V2),
         "dockerds": [daemon(process) for process in found if process["name"] == "dockerd"],
         "sharing": sharing([process for process in found if process["name"] in {"containerd", "crio"}]),
         "kubelet": any(process["name"] == "kubelet" for process in found),

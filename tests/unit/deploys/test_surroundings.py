@@ -142,7 +142,6 @@ def test_what_may_surprise_is_said_and_stops_nothing(case):
         facts(user_namespaces=2),
         facts(dockerds=[dockerd(config_file="/etc/docker/daemon.json")]),
         facts(dockerds=[dockerd(), dockerd(config_file="/srv/second.json")]),
-        facts(cgroup_v2=False),
         facts(
             cdi_specs=[
                 CDI,
