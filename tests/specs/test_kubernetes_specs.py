@@ -137,6 +137,20 @@ def test_a_pod_with_the_hosts_ipc_shares_the_hosts_shm(judge):
         assert (f"{SHM}source" in of_gvisor(judge(spec).spec)) == (value == "/dev/shm")
 
 
+@pytest.mark.parametrize(("place", "kind"), [("/dev/shm", "bind"), ("/data", "tmpfs")])
+def test_no_other_mount_is_the_pods_shm(place, kind, judge):
+    spec = shims_spec("nvidia-gvisor.none.sandbox")
+    mount = next(m for m in spec["mounts"] if m["destination"] == "/dev/shm")
+    mount.update(destination=place, type=kind)
+    assert not [key for key in of_gvisor(judge(spec).spec) if key.startswith(SHM)]
+
+
+def test_a_log_directory_may_end_with_a_slash(judge):
+    spec = shims_spec(EMPTY)
+    spec["annotations"]["io.kubernetes.cri.sandbox-log-directory"] += "/"
+    assert f"{DATA}source" in of_gvisor(judge(spec).spec)
+
+
 @pytest.mark.parametrize(
     ("path", "parent"),
     [
@@ -149,6 +163,7 @@ def test_a_pod_with_the_hosts_ipc_shares_the_hosts_shm(judge):
         ("pod1.slice:cri-containerd:abc", None),
         ("/docker/abc", None),
         ("/../pod1/abc", None),
+        ("/kubepods/../pod1/abc", None),
         ("", None),
     ],
 )

@@ -55,6 +55,8 @@ def test_every_mode_of_every_toolkit_is_exact_with_it(one, host, lab_host):
     decision = judge(one.spec, where, kept=as_engine_wrote_it(one.path.stem))
     assert decision.refusal is None
     assert decision.spec_class == one.spec_class
+    is_read = any("from the spec as the engine wrote it" in sentence for sentence in decision.evidence)
+    assert is_read is (decision.spec_class != "none")
     wanted = {
         "visible-0": [0],
         "visible-1": [1],

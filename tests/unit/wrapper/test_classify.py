@@ -339,6 +339,7 @@ def test_a_void_behind_a_request_is_a_trace_of_the_toolkit_by_itself(values, spe
 
 def test_a_plain_container_is_told_why_it_is_one_first():
     decision = judge(asking(captured(PLAIN), "1"))
+    assert (decision.requested, decision.gpu_requested) == (["1"], False)
     assert decision.evidence == [
         "No hook that is known and no device node of NVIDIA's is in the spec",
         "NVIDIA_VISIBLE_DEVICES is '1'",

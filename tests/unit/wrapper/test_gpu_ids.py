@@ -38,6 +38,7 @@ def test_an_index_counts_in_pci_order_and_is_not_the_minor(shuffled_host):
 def test_pci_order_is_by_number_and_not_by_text(tmp_path):
     gpus = (TreeGpu("10000:01:00.0", 0, captured_uuid(0)), TreeGpu("0000:0a:00.0", 1, captured_uuid(1)))
     host = ProcDriverView(str(write_driver_tree(tmp_path / "proc", gpus)))
+    assert [gpu.pci for gpu in host.gpus()] == ["0000:0a:00.0", "10000:01:00.0"]
     assert judge(csv("0"), host).gpus == [1]
 
 
@@ -84,6 +85,7 @@ def test_a_shortened_uuid_counts_while_it_is_the_only_one(value, gpus, distinct_
             "mig-x",
             "nvidia.com/gpu=9",
             "nvidia.com/disk=0",
+            "x=.nvidia.com/gpu=0",
             "acme.com/gpu=0",
             "acme.com/gpu=all",
             "/dev/nvidia0",

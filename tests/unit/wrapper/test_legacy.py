@@ -329,7 +329,9 @@ def test_nodes_and_a_request_that_differ_are_refused(minors, value, host):
 
 
 def test_which_gpus_are_listed_cannot_be_told_without_the_driver():
-    assert judge(beside([1], "all"), NO_DRIVER).refusal.host_prep_may_help
+    refusal = judge(beside([1], "all"), NO_DRIVER).refusal
+    assert refusal.host_prep_may_help
+    assert refusal.message.startswith("GPUs are asked for")
 
 
 @pytest.mark.parametrize("values", [(), ("void",), ("",)])
@@ -343,6 +345,7 @@ def test_nodes_beside_a_hook_that_nothing_is_asked_of_are_served_as_they_are(val
     [
         (("all",), "DOCKER_RESOURCE_GPU=2", [], "2"),
         (("1",), "OURS=2", ["OURS"], "2"),
+        (("",), "OURS=2", ["OURS", "OTHER"], "2"),
         ((), "OURS=2", ["OURS"], "2"),
         (("void",), "OURS=2", ["OURS"], "2"),
     ],
@@ -361,6 +364,7 @@ def test_what_swarm_asks_for_stands_in_the_variable_which_alone_runsc_reads(
 def test_two_names_of_one_gpu_in_two_places_are_no_conflict(host):
     uuid = "GPU-4d4f434b-0000-0000-0000-000000000001"
     assert judge(asked_by_mounts(asking(captured(LEGACY), "1"), uuid), host).gpus == [1]
+    assert judge(asked_by_mounts(asking(captured(LEGACY), f"1,{uuid}"), "1"), host).requested == ["1"]
     assert judge(asked_by_mounts(asking(captured(LEGACY), "2"), uuid), host).refusal.rule == "legacy.env"
     assert judge(asked_by_mounts(asking(captured(LEGACY), "1"), uuid), NO_DRIVER).refusal.rule == "legacy.env"
 

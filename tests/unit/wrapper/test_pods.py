@@ -61,6 +61,10 @@ def test_a_privileged_pod_has_the_gpus_that_cdi_gave_it_and_no_other(name, env, 
     assert decision.spec_class == plain.spec_class
     assert set(decision.opens) == set(plain.opens)
     assert "/dev/null" in decision.devices
+    listed = {device["path"] for device in privileged(name)["linux"]["devices"] if "nvidia" in device["path"]}
+    by_cdi = {device["path"] for device in shims_spec(name)["linux"]["devices"]}
+    assert {one.target for one in decision.actions if one.rule == "pod.privileged"} == listed - by_cdi
+    assert any("linux.resources.devices allows everything" in sentence for sentence in decision.evidence)
     assert not judge(decision.spec, lab).changed
 
 

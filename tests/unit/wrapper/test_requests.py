@@ -22,7 +22,7 @@ def test_a_csv_spec_that_says_nothing_of_what_was_asked_is_refused(host):
         assert judge(asking(captured(CSV_ALL), *values), host).refusal.rule == "devices.scope"
 
 
-@pytest.mark.parametrize("version", ["1.20.1", "1.20.1-1", "1.20.2", "1.21.0~rc.1-1", "2.0", "unread"])
+@pytest.mark.parametrize("version", ["1.20.1", "1.20.1-1", "1.20.2", "1.21.0~rc.1-1", "2.0", "unread", "1.x"])
 @pytest.mark.parametrize("value", ["all", "0", "none"])
 def test_a_value_beside_a_void_that_may_stand_for_another_is_not_believed(value, version, host):
     """`docker run --gpus device=1` with an image that says all, from toolkit 1.20.1 on: [all, void]."""
@@ -32,7 +32,10 @@ def test_a_value_beside_a_void_that_may_stand_for_another_is_not_believed(value,
     assert "by Docker" in refusal.remedy
 
 
-@pytest.mark.parametrize(("version", "is_believed"), [("", False), ("1.20.1", False), ("1.20.0", True)])
+@pytest.mark.parametrize(
+    ("version", "is_believed"),
+    [("", False), ("1.20.1", False), ("1.20.0", True), ("1.20.0-1", True), ("1.20.0~rc.2-1", True)],
+)
 def test_swarms_variable_beside_a_lone_void_may_be_the_images(version, is_believed, host):
     """What the user asked for, `none` perhaps, has been replaced; an image can set any other variable."""
     spec = asking(captured(CSV_ALL), "void")
@@ -158,6 +161,8 @@ def test_a_variable_that_points_to_the_mounts_leaves_the_word_to_them(host):
     pointing = csv("/var/run/nvidia-container-devices")
     assert judge(asked_by_mounts(pointing, "1"), host).gpus == [1]
     assert judge(csv("/var/run/nvidia-container-devices"), host).refusal.rule == "devices.scope"
+    elsewhere = csv("/var/run/nvidia-container-devicesX")
+    assert judge(asked_by_mounts(elsewhere, "1"), host).refusal.rule == "devices.scope"
 
 
 @pytest.mark.parametrize(
@@ -199,6 +204,8 @@ def with_env(spec, *entries):
         (("1",), ["DOCKER_RESOURCE_SSD=2"], [1]),
         (("1",), ["DOCKER_RESOURCE_GPU=2"], None),
         (("1",), ["DOCKER_RESOURCE_GPU=MIG-1"], None),
+        (("1",), ["DOCKER_RESOURCE_A100=MIG-1"], None),
+        (("1",), [f"DOCKER_RESOURCE_SSD=2,{captured_uuid(2)}"], [1]),
     ],
 )
 def test_swarms_own_variables_ask_for_less_than_all(values, entries, given, host):
@@ -207,6 +214,13 @@ def test_swarms_own_variables_ask_for_less_than_all(values, entries, given, host
     assert (given is None) == (decision.refusal is not None)
     if given is None:
         assert "DOCKER_RESOURCE_GPU" in decision.refusal.message or "MIG" in decision.refusal.message
+
+
+def test_where_it_was_asked_is_told_with_what_but_for_the_variable_that_is_told_anyway(host):
+    said = judge(asked_by_mounts(csv("all"), "2"), host).evidence
+    assert [one for one in said if " asks for " in one] == [
+        "mounts under /var/run/nvidia-container-devices/ asks for 2"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -224,6 +238,11 @@ def test_a_name_of_swarm_resource_asks_in_the_variables_place(entries, given, ho
     assert judge(spec, host, swarm_resources=["OURS", "OTHER"]).gpus == given
 
 
+def test_a_name_of_swarm_resource_may_ask_for_all_where_the_variable_asks_for_nothing(host):
+    spec = with_env(asking(captured(CSV_ALL), "void"), "OURS=all")
+    assert judge(spec, host, swarm_resources=["OURS"]).gpus == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("destination", "given"),
     [
@@ -238,6 +257,20 @@ def test_a_name_of_swarm_resource_asks_in_the_variables_place(entries, given, ho
 )
 def test_mounts_ask_in_each_form_of_the_toolkits(destination, given, host):
     assert judge(asked_by_mounts(csv("all"), destination), host).gpus == given
+
+
+@pytest.mark.parametrize(
+    ("source", "folder"),
+    [
+        ("/dev/nul", "/var/run/nvidia-container-devices"),
+        ("/dev/null", "/proc/acpi"),
+    ],
+)
+def test_no_other_mount_asks(source, folder, host):
+    """Docker mounts /dev/null itself, over what a container must not see."""
+    spec = csv("1")
+    spec["mounts"].append({"destination": f"{folder}/2", "source": source, "options": ["rbind"]})
+    assert judge(spec, host).gpus == [1]
 
 
 @pytest.mark.parametrize(

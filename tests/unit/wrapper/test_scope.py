@@ -13,6 +13,9 @@ DISTINCT = (
     TreeGpu("0000:81:00.0", 1, "GPU-bbbb3333-0000-0000-0000-000000000000"),
 )
 
+NO_GPUS = ("gds", "gdrcopy", "mofed", "nvswitch", "imex-channel")
+"""The classes of NVIDIA's other CDI devices."""
+
 
 def csv(*values):
     return asking(captured(CSV_ALL), *values, "void")
@@ -42,12 +45,14 @@ def judge(spec, host, **given):
         ("nvidia.com/gpu=0,runtime.nvidia.com/gpu=0,0", [0]),
         ("k8s.device-plugin.nvidia.com/gpu=1", [1]),
         ("nvidia.com/gpu=gpu2", [2]),
-        ("nvidia.com/gpu=1,nvidia.com/gds=all", [1]),
+        *((f"nvidia.com/gpu=1,nvidia.com/{kind}=all", [1]) for kind in NO_GPUS),
+        ("nvidia.com/gpu=1,nvidia.com/gpu=none", [1]),
         ("nvidia.com/gpu=all", [0, 1, 2, 3]),
         ("management.nvidia.com/gpu=all", [0, 1, 2, 3]),
         ("1,nvidia.com/gpu=all", [0, 1, 2, 3]),
         ("0,all", [0, 1, 2, 3]),
         ("none,0", []),
+        ("all,none", [0, 1, 2, 3]),
         ("all", [0, 1, 2, 3]),
         ("none", []),
     ],
