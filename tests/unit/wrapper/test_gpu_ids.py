@@ -86,6 +86,7 @@ def test_a_shortened_uuid_counts_while_it_is_the_only_one(value, gpus, distinct_
             "nvidia.com/gpu=9",
             "nvidia.com/disk=0",
             "x=.nvidia.com/gpu=0",
+            "nvidia.com/gds",
             "acme.com/gpu=0",
             "acme.com/gpu=all",
             "/dev/nvidia0",

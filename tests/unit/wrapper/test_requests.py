@@ -146,7 +146,9 @@ def test_mounts_and_a_variable_that_ask_for_different_gpus_are_refused(host):
 
 @pytest.mark.parametrize("values", [("1", ""), ("", "1"), ("1", "void", "")])
 def test_an_empty_value_beside_another_does_not_leave_the_word_to_the_mounts(values, host):
-    assert judge(asked_by_mounts(csv(*values), "2"), host).refusal.rule == "devices.scope"
+    refusal = judge(asked_by_mounts(csv(*values), "2"), host).refusal
+    assert refusal.rule == "devices.scope"
+    assert "NVIDIA_VISIBLE_DEVICES asks for nothing" in judge(csv(*values), host).refusal.message
     assert judge(asked_by_mounts(csv(*values), "1"), host).gpus == [1]
 
 
@@ -198,10 +200,13 @@ def with_env(spec, *entries):
     [
         (("all",), [f"DOCKER_RESOURCE_GPU={captured_uuid(1)}"], [1]),
         (("all",), ["DOCKER_RESOURCE_NVIDIA-GPU=0,2"], [0, 2]),
+        (("all",), ["DOCKER_RESOURCE_SSD=all", "DOCKER_RESOURCE_GPU=2"], [2]),
         (("all",), [f"DOCKER_RESOURCE_A100={captured_uuid(3)}"], [3]),
         (("1",), [f"DOCKER_RESOURCE_GPU={captured_uuid(1)}"], [1]),
         (("1",), ["DOCKER_RESOURCE_GPU=all"], [1]),
         (("1",), ["DOCKER_RESOURCE_SSD=2"], [1]),
+        (("1",), ["DOCKER_RESOURCE_SSD=a=b"], [1]),
+        (("1",), ["DOCKER_RESOURCE_GPU"], [1]),
         (("1",), ["DOCKER_RESOURCE_GPU=2"], None),
         (("1",), ["DOCKER_RESOURCE_GPU=MIG-1"], None),
         (("1",), ["DOCKER_RESOURCE_A100=MIG-1"], None),
