@@ -1,5 +1,7 @@
 """The request reader: the variable, mounts, Swarm's variables, annotations, and what hides them."""
 
+import copy
+
 import pytest
 
 from tests.driver_tree import captured_uuid
@@ -40,9 +42,10 @@ def test_swarms_variable_beside_a_lone_void_may_be_the_images(version, is_believ
     """What the user asked for, `none` perhaps, has been replaced; an image can set any other variable."""
     spec = asking(captured(CSV_ALL), "void")
     spec["process"]["env"].append("DOCKER_RESOURCE_GPU=1")
-    decision = judge(spec, host, toolkit_version=version)
-    assert decision.gpus == ([1] if is_believed else [])
-    assert bool(decision.refusal) is not is_believed
+    for made in (spec, asked_by_mounts(copy.deepcopy(spec), "1")):
+        decision = judge(made, host, toolkit_version=version)
+        assert decision.gpus == ([1] if is_believed else [])
+        assert bool(decision.refusal) is not is_believed
 
 
 @pytest.mark.parametrize(
@@ -255,6 +258,7 @@ def test_a_name_of_swarm_resource_may_ask_for_all_where_the_variable_asks_for_no
         ("cdi/nvidia.com/gpu=2", [2]),
         ("cdi/runtime.nvidia.com/gpu/0", [0]),
         ("cdi/nvidia.com/gpu", [0, 1, 2, 3]),
+        ("cdi/a/.nvidia.com/gpu/0", []),
         ("imex/2", [0, 1, 2, 3]),
         ("//2/", [2]),
         ("../nvidia-container-devices/3", [3]),
