@@ -143,6 +143,11 @@ def test_a_mount_that_asks_for_all_does_not_widen_what_the_variable_asks_for(hos
     assert judge(asked_by_mounts(csv("1"), "all"), host).gpus == [1]
 
 
+def test_where_each_place_asks_for_all_the_first_says_it(host):
+    decision = judge(asked_by_mounts(csv("nvidia.com/gpu=all"), "all"), host)
+    assert (decision.requested, decision.gpus) == (["nvidia.com/gpu=all"], [0, 1, 2, 3])
+
+
 def test_mounts_and_a_variable_that_ask_for_different_gpus_are_refused(host):
     assert judge(asked_by_mounts(csv("1"), "2"), host).refusal.rule == "devices.scope"
 
