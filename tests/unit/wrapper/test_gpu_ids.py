@@ -108,9 +108,15 @@ def test_a_mig_device_is_refused_as_one(value, host):
     assert "MIG device" in judge(csv(value), host).refusal.message
 
 
+def test_the_beginning_of_every_uuid_names_none_also_where_there_is_one_gpu(tmp_path):
+    host = ProcDriverView(str(write_driver_tree(tmp_path / "proc", DISTINCT[:1])))
+    assert judge(csv("GPU-a"), host).gpus == [2]
+    assert judge(csv("GPU-"), host).refusal.rule == "devices.scope"
+
+
 def test_a_refusal_names_the_id_and_what_the_host_has(host):
     message = judge(csv("9"), host).refusal.message
-    assert "'9'" in message
+    assert "'9', which names no GPU of this host" in message
     assert captured_uuid(7) in message
 
 
