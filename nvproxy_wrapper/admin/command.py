@@ -1,7 +1,7 @@
-"""The admin command: explain, rewrite and rules; probe and check are elsewhere.
+"""The admin command: explain, rewrite and rules; probe, check and bundle-report are elsewhere.
 
-Exit status: 0; 3 where a spec is refused; 2 for a wrong call; 1 where a file cannot be written. `probe` and
-`check` have their own.
+Exit status: 0; 3 where a spec is refused; 2 for a wrong call; 1 where a file cannot be written. The others
+have their own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ EXIT_REFUSED = 3
 
 def main(arguments: Sequence[str]) -> int:
     """Run one admin command; `arguments` are those after the program's name. Returns the exit status."""
-    if arguments and arguments[0] in ("probe", "check"):
+    if arguments and arguments[0] in ("probe", "check", "bundle-report"):
         # They parse their own: argparse's REMAINDER takes no option before the first positional argument.
         return _run_elsewhere(arguments[0], arguments[1:])
     options = _parser().parse_args(arguments)
@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (
         ("probe", "find out what a runsc can do"),
         ("check", "say whether the installed chain is sound"),
+        ("bundle-report", "pack what says why a container got no GPU into one file, secrets left out"),
     ):
         commands.add_parser(name, help=text, add_help=False)
     return parser
@@ -95,6 +96,10 @@ def _run_elsewhere(command: str, arguments: Sequence[str]) -> int:
         from nvproxy_wrapper.admin import probe  # noqa: PLC0415
 
         return probe.main(arguments)
+    if command == "bundle-report":
+        from nvproxy_wrapper.admin import bundle_report  # noqa: PLC0415
+
+        return bundle_report.main(list(arguments))
     from nvproxy_wrapper.admin import check  # noqa: PLC0415
 
     return check.main(arguments)
