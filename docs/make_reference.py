@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -15,9 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pydantic_core import PydanticUndefined
 
+from deploys.model.report_schema import schema
 from deploys.model.settings import Settings
 from deploys.model.verification import catalogue as checks
-from nvproxy_wrapper.judge import catalogue
+from nvproxy_wrapper.judge import catalogue, known_failures
 
 DOCS = Path(__file__).parent
 QUOTE = '"'
@@ -100,8 +102,29 @@ def plain(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
+_FAILURES_HEAD = """# Failures that are known
+
+What a verification and `nvproxy-wrapper bundle-report` find behind the texts of the chain's parts, looked for
+from top to bottom. A failure that is none of these is called unknown, with everything that was said.
+Made by `make docs`.
+
+"""
+
+
+def failures_page() -> str:
+    """`docs/failures.md`."""
+    return _FAILURES_HEAD + known_failures.markdown()
+
+
+def schema_page() -> str:
+    """`docs/report.schema.json`."""
+    return json.dumps(schema(), indent=2) + "\n"
+
+
 PAGES = {
+    "failures.md": failures_page,
     "gpu-modes.md": gpu_modes_page,
+    "report.schema.json": schema_page,
     "settings.md": settings_page,
     "verify.md": checks.markdown,
     "wrapper.md": catalogue.markdown,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from deploys.model.checks import HostResult
 
 NAME = "history.sqlite"
-_SECONDS = 5
+_SECONDS = 30
 _TABLES = """
 CREATE TABLE IF NOT EXISTS run (id INTEGER PRIMARY KEY, started TEXT NOT NULL, finished TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS result (
@@ -55,8 +55,11 @@ def append(
     Raises:
         sqlite3.Error: the file is another thing, is locked, or cannot be written.
     """
-    with closing(sqlite3.connect(directory / NAME, timeout=_SECONDS)) as file, file:
-        file.executescript(_TABLES)
+    with closing(sqlite3.connect(directory / NAME, timeout=_SECONDS, isolation_level=None)) as file, file:
+        # Looked up and written in one turn: of two runs that end together, one comes after the other.
+        file.execute("BEGIN IMMEDIATE")
+        for statement in filter(str.strip, _TABLES.split(";")):
+            file.execute(statement)
         before: dict[str, dict[str, State]] = {}
         wanted = {"since": since.isoformat() if since else None}
         for host, name, state in file.execute(_BEFORE, wanted):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
+import itertools
 import json
+import logging
 import os
 import sqlite3
 import sys
 import tempfile
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -21,11 +25,11 @@ from deploys.model import junit
 from deploys.model.checks import HostResult
 from deploys.model.comparison import differences
 from deploys.model.page import page
-from deploys.model.report import WIDTH, document, overview, table
+from deploys.model.report import WIDTH, document, exit_status, overview, table
 from deploys.model.settings import ReportForm
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import date
 
     from deploys.model.comparison import Difference
@@ -47,6 +51,7 @@ class Report:
         self._form = ReportForm.SHORT
         self._since: date | None = None
         self._results: dict[str, HostResult] = {}
+        self._decides_status = False
         atexit.register(self._close)
 
     def write_to(self, directory: Path, form: ReportForm, since: date | None) -> None:
@@ -56,15 +61,19 @@ class Report:
         if form is ReportForm.FULL:
             self._form = form
 
-    def add(self, result: HostResult) -> None:
-        """Keep the result of a host."""
+    def decide_status(self) -> None:
+        """End the process with `exit_status`: a run that only verifies is over when its report is."""
+        self._decides_status = True
+
+    def add(self, result: HostResult) -> str:
+        """Keep the result of a host; how many of this run's hosts have one now, as in `3 of 8`."""
         self._results[result.host] = result
+        return f"{len(self._results)} of {len(_hosts())}"
 
     def _close(self) -> None:
         if state.current_stage < StateStage.Execute:
             return  # a dry run: nothing was verified, so there is nothing to tell
-        hosts = [host.name for host in state.inventory if state.is_host_in_limit(host)]
-        results = [self._results.get(name) or HostResult(name, why=_NEVER_REACHED) for name in hosts]
+        results = [self._results.get(name) or HostResult(name, why=_NEVER_REACHED) for name in _hosts()]
         finished = datetime.now(UTC)
         lines = [
             line
@@ -72,6 +81,26 @@ class Report:
             for line in store(directory, results, self._started, finished, self._since)
         ]
         show(results, self._form, lines)
+        if self._decides_status:
+            _end(exit_status(results))
+
+
+def _hosts() -> list[str]:
+    """The hosts of this run."""
+    return [host.name for host in state.inventory if state.is_host_in_limit(host)]
+
+
+def _end(status: int) -> None:
+    """End the process now, with this status.
+
+    pyinfra knows 0 and 1 alone, 0 even for a run that was interrupted (3.10, pyinfra_cli/cli.py and main.py),
+    and Python has settled the status before it comes to what `atexit` was given. What that would still do is
+    done here: texts on their way are written out.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def store(
@@ -86,18 +115,19 @@ def store(
     Returns:
         What changed since an earlier run, and where the report is, or why it is not there.
     """
-    path = directory / f"verify-{started:%Y%m%dT%H%M%SZ}.json"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        changed, notice = _compared(directory, results, started, finished, since)
-        texts = {
-            ".json": json.dumps(document(results, started, finished), indent=2) + "\n",
-            ".xml": junit.document(results, started),
-            ".html": page(results, changed, started, finished),
-        }
-        for suffix, text in texts.items():
-            _replace(path.with_suffix(suffix), text)
-            _replace(directory / f"latest{suffix}", text)
+        with _turn(directory):
+            path = _free_path(directory, started)
+            changed, notice = _compared(directory, results, started, finished, since)
+            texts = {
+                ".json": json.dumps(document(results, started, finished), indent=2) + "\n",
+                ".xml": junit.document(results, started),
+                ".html": page(results, changed, started, finished),
+            }
+            for suffix, text in texts.items():
+                _replace(path.with_suffix(suffix), text)
+                _replace(directory / f"latest{suffix}", text)
     except OSError as fault:
         return [
             f"No report in {directory}: {fault.strerror}. Set report_dir to a directory that can be written."
@@ -106,6 +136,21 @@ def store(
     said = [f"CHANGED: {difference}" for difference in changed[:_CHANGES_SHOWN]]
     said += [f"and {more} changes more: see the report"] if more > 0 else []
     return [*said, *notice, f"Report: {path}"]
+
+
+@contextmanager
+def _turn(directory: Path) -> Iterator[None]:
+    """One run writes at a time: two that end together would mix their files, or miss each other."""
+    with (directory / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _free_path(directory: Path, started: datetime) -> Path:
+    """The path of a report that no run before has taken: two may begin in one second."""
+    stem = f"verify-{started:%Y%m%dT%H%M%SZ}"
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    return next(path for name in names if not (path := directory / f"{name}.json").exists())
 
 
 def _compared(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pyinfra import host, state
@@ -14,7 +16,8 @@ from deploys.host import snapshot
 from deploys.host.remote_program import ProgramAnswer, shell_line, stdin_for
 from deploys.host.reporting import report
 from deploys.model import paths
-from deploys.model.checks import HostResult, State
+from deploys.model.checks import Check, HostResult, State, Subject
+from deploys.model.metrics import FILE, metrics
 from deploys.model.report import remedies, sentence, summary
 from deploys.model.verification.answers import Answer
 from deploys.model.verification.judgement import judge
@@ -49,6 +52,12 @@ class Surroundings(ProgramAnswer):
     def command(self, seconds: int) -> str:  # type: ignore[override] # as above
         """Run it for so many seconds."""
         return shell_line(self.program, seconds)
+
+
+class FilesPut(Surroundings):
+    """Files that are put in place without a part of a plan, as they are nothing that a site run converges."""
+
+    program = "put_files"
 
 
 _SECONDS = 60
@@ -86,6 +95,30 @@ def _ask(program: type[ProgramAnswer], seconds: int, stdin: str) -> dict[str, An
     return found
 
 
+def _with_metrics(run: HostRun, result: HostResult) -> HostResult:
+    """The result, which the host has as metrics now, where that is wanted; a check more where it has not."""
+    directory = run.settings.metrics_dir
+    if directory is None or not result.checks:
+        return result
+    path = f"{directory.rstrip('/')}/{FILE}"
+    file = {"path": path, "text": metrics(result, datetime.now(UTC)), "mode": 0o644, "original": False}
+    wanted = {"directories": [], "files": [file], "links": [], "compile": [], "remove": [], "backup": None}
+    error = _ask(FilesPut, _SECONDS, stdin_for(FilesPut.program, wanted, lock=paths.LOCK)).get("error")
+    if error is None:
+        return result
+    missed = Check(
+        "host.metrics",
+        Subject.HOST,
+        "the metrics of this verification",
+        State.FAILED,
+        expected=path,
+        why=f"{path} was not written: {error}",
+        next=f"Set metrics_dir to a directory of the host that can be written, not {directory}.",
+        cause="the metrics could not be written",
+    )
+    return replace(result, checks=(*result.checks, missed))
+
+
 def _say_and_fail(state: PyinfraState, host: Host, result: HostResult) -> bool:  # noqa: ARG001 - for pyinfra
     for check in result.checks:
         if check.state in (State.FAILED, State.UNKNOWN):
@@ -104,8 +137,9 @@ def verified(run: HostRun) -> Generator[FunctionCommand, None, None]:
     """
     if not state.is_executing:
         return
-    result = _result(run)
-    report().add(result)
+    result = _with_metrics(run, _result(run))
+    progress = report().add(result)
+    host.log(f"verified, {progress}")
     if result.verdict is State.PASSED:
         host.noop(summary(result))
         return

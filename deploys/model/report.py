@@ -33,7 +33,7 @@ SUBJECTS = {
 
 
 def document(results: Sequence[HostResult], started: datetime, finished: datetime) -> dict[str, Any]:
-    """The JSON document of a run; `README.md` and docs name its keys, so they stay."""
+    """The JSON document of a run; `report_schema` says what it holds, and its keys stay."""
     return {
         "schema": SCHEMA,
         "started": started.isoformat(timespec="seconds"),
@@ -44,11 +44,20 @@ def document(results: Sequence[HostResult], started: datetime, finished: datetim
                 "verdict": result.verdict,
                 "why": result.why,
                 "stand_ins": list(result.stand_ins),
+                "said": dict(result.said),
                 "checks": [{"host": result.host, **asdict(check)} for check in result.checks],
             }
             for result in results
         },
     }
+
+
+def exit_status(results: Sequence[HostResult]) -> int:
+    """0: all passed. 1: a required check has failed. 2: none has, and of some host it cannot be told."""
+    verdicts = {result.verdict for result in results}
+    if State.FAILED in verdicts:
+        return 1
+    return 0 if verdicts == {State.PASSED} else 2
 
 
 def summary(result: HostResult) -> str:

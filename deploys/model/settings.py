@@ -278,6 +278,12 @@ class Settings(BaseModel):
         description="short: a line for each host and every cause once; full: also each check of each host",
         examples=["full"],
     )
+    metrics_dir: AbsolutePath | None = Field(
+        title="Where a verification leaves its result on the host as metrics (nvproxy_fleet.prom).",
+        default=None,
+        description="the directory of node_exporter's textfile collector; left out, no metrics are written",
+        examples=["/var/lib/prometheus/node-exporter"],
+    )
     since: Day | None = Field(
         title="With which earlier verification a run is compared.",
         default=None,

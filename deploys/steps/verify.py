@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
 
 @deploy("Verify")
-def verify(run: HostRun) -> None:
-    """Prove that the host does what it is for. The report is opened first: it tells of every host."""
+def verify(run: HostRun, *, alone: bool = False) -> None:
+    """Prove that the host does what it is for. The report is opened first: it tells of every host.
+
+    Args:
+        run: the host's.
+        alone: whether the run does nothing else, so that its exit status is the report's.
+    """
+    if alone:
+        report().decide_status()
     report().write_to(run.settings.report_dir, run.settings.report, run.settings.since)
     verified(name="Run GPU containers and compare what they see with what they asked for", run=run)

@@ -13,7 +13,7 @@ import pytest
 
 from deploys.host.remote_program import answer, shell_line, stdin_for
 from deploys.host.verification import KERNEL_WORDS, UNITS
-from deploys.model.verification import task
+from deploys.model.verification.questions import task
 from nvproxy_wrapper.judge import known_failures
 from tests.e2e.conftest import verify_image
 from tests.e2e.failures import FAILURES

@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("name", ["gpu-modes.md", "settings.md", "verify.md", "wrapper.md"])
+@pytest.mark.parametrize(
+    "name", ["failures.md", "gpu-modes.md", "report.schema.json", "settings.md", "verify.md", "wrapper.md"]
+)
 def test_a_page_that_is_made_from_the_code_is_up_to_date(name):
     pages = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))["PAGES"]
     assert (ROOT / "docs" / name).read_text() == pages[name](), "run 'make docs'"

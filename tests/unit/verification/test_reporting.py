@@ -39,9 +39,11 @@ wanted = settings(
     toolkit_mode="csv",
     report_dir=Path(host.data.get("report_dir", "reports")),
     report=ReportForm(host.data.get("report", "short")),
+    metrics_dir=host.data.get("metrics_dir"),
     **lab_hosts.LAB,
 )
-verify(run=SimpleNamespace(settings=wanted, looked=looked, plan=plan, sources=brought()))
+made = SimpleNamespace(settings=wanted, looked=looked, plan=plan, sources=brought())
+verify(run=made, alone=bool(host.data.get("alone")))
 """
 
 
@@ -57,7 +59,9 @@ class Run:
             answer = data.pop("answer", None)
             response = json.dumps(answer) if isinstance(answer, dict) else answer
             responses = {
-                "container_runs": {"success": False, "stderr": "reset"} if answer is BROKEN else response
+                "container_runs": {"success": False, "stderr": "reset"} if answer is BROKEN else response,
+                "surroundings": json.dumps(data.pop("around", {"said": {}})),
+                "put_files": json.dumps(data.pop("put", {})),
             }
             values = {"fake_delay": 0, "fake_delay_jitter": 0, "fake_responses": responses, **data}
             lines.append(f"    ('@fake/{name}', {values!r}),")
@@ -76,6 +80,7 @@ class Run:
         )
         self.status = done.returncode
         self.screen = done.stderr
+        self.out = done.stdout
 
     @property
     def report(self) -> dict[str, Any]:
@@ -177,6 +182,101 @@ def test_what_is_other_than_in_an_earlier_run_is_said(tmp_path):
     assert "CHANGED: @fake/b: wrapper.files was passed, is failed" in run.screen
     assert "CHANGED: @fake/a" not in run.screen
     assert "CHANGED" not in Run(tmp_path, {"a": dict(GOOD), "b": dict(BAD)}, "-y").screen
+
+
+# pyinfra's own JSON is one line, and missing where no host is left (3.10, pyinfra_cli/main.py).
+@pytest.mark.parametrize(
+    ("hosts", "status", "lines"),
+    [
+        ({"a": GOOD}, 0, 1),
+        ({"a": GOOD, "b": {"answer": None}}, 2, 1),
+        ({"a": {"answer": None}}, 2, 0),
+        ({"a": GOOD, "b": BAD, "c": {"answer": None}}, 1, 1),
+    ],
+)
+def test_a_run_that_only_verifies_ends_with_the_reports_status_and_a_clean_stdout(
+    tmp_path, hosts, status, lines
+):
+    run = Run(tmp_path, {name: {**data, "alone": True} for name, data in hosts.items()}, "-y", "--json")
+    assert run.status == status, run.screen
+    assert "Report:" in run.screen.splitlines()[-1]
+    assert len([json.loads(line) for line in run.out.splitlines()]) == lines
+
+
+def test_how_many_hosts_have_been_verified_is_said_while_the_run_goes_on(tmp_path):
+    run = Run(tmp_path, {"a": dict(GOOD), "b": dict(BAD)}, "-y")
+    before, _, _ = run.screen.partition("Report:")
+    assert "verified, 1 of 2" in before
+    assert "verified, 2 of 2" in before
+
+
+def test_what_engine_and_kernel_said_is_asked_for_where_a_container_did_not_start(tmp_path):
+    no_launcher = {"answer": lab_hosts.answer("csv_2_gpus")}
+    one = no_launcher["answer"]["runs"]["docker.all"]
+    one.update(code=125, out="", err="docker: Error response from daemon: something new")
+    around = {
+        "said": {"the kernel's log": "[12.0] NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus."}
+    }
+    run = Run(tmp_path, {"a": {**no_launcher, "around": around}, "b": dict(GOOD)}, "-y")
+    assert run.report["hosts"]["@fake/a"]["said"] == around["said"]
+    assert run.report["hosts"]["@fake/b"]["said"] == {}
+    (check,) = [c for c in run.report["hosts"]["@fake/a"]["checks"] if c["id"] == "docker.all"]
+    assert "Xid 79" in check["why"]
+    assert check["link"]
+
+
+def test_metrics_that_cannot_be_written_are_a_check_that_failed(tmp_path):
+    metrics = {"metrics_dir": "/var/lib/prometheus/node-exporter"}
+    hosts = {
+        "a": {**GOOD, **metrics},
+        "b": {**GOOD, **metrics, "put": {"error": "No such file"}},
+        "c": dict(GOOD),
+    }
+    run = Run(tmp_path, hosts, "-y", "-vv")
+    assert run.verdicts == {"a": "passed", "b": "failed", "c": "passed"}
+    assert "nvproxy_fleet.prom was not written: No such file" in run.screen
+    assert not [check for check in run.report["hosts"]["@fake/c"]["checks"] if check["id"] == "host.metrics"]
+
+
+WRITER = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from deploys.host import reporting
+from tests.unit.verification.lab_hosts import judged
+from dataclasses import replace
+result = replace(judged("csv_2_gpus"), host=sys.argv[2])
+sys.stdin.readline()
+print(reporting.store(Path(sys.argv[1]), [result], datetime(2026, 11, 23, tzinfo=UTC), datetime.now(UTC))[-1])
+"""
+
+
+def test_runs_that_end_at_once_mix_neither_reports_nor_history(tmp_path):
+    names = [f"gpu-{number}" for number in range(6)]
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path), name],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in names
+    ]
+    for writer in writers:
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    said = [writer.communicate()[0].strip() for writer in writers]
+    paths = [Path(line.removeprefix("Report: ")) for line in said]
+    assert len(set(paths)) == len(names)
+    for name, path in zip(names, paths, strict=True):
+        assert list(json.loads(path.read_text())["hosts"]) == [name]
+        for suffix in (".xml", ".html"):
+            assert name in path.with_suffix(suffix).read_text()
+    latest = [(tmp_path / f"latest{suffix}").read_text() for suffix in (".json", ".xml", ".html")]
+    (last,) = json.loads(latest[0])["hosts"]
+    assert all(last in text for text in latest)
+    assert set(history.append(tmp_path, [], STARTED, STARTED)) == set(names)
 
 
 STARTED = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
