@@ -6,11 +6,10 @@ Draft 7, which every validator reads. A name and a sentence stand once: in the t
 from __future__ import annotations
 
 import re
-import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from deploys.model.checks import HostResult, State
 from deploys.model.report import SCHEMA
@@ -72,11 +71,11 @@ def _schema(kind: Any) -> dict[str, Any]:
     if kind in _PLAIN:
         return {"type": _PLAIN[kind]}
     origin, parts = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        return {"anyOf": [_schema(part) for part in parts]}
     if origin is tuple:
         return {"type": "array", "items": _schema(parts[0])}
-    return {"type": "object", "additionalProperties": _schema(parts[1])}
+    if origin is Mapping:
+        return {"type": "object", "additionalProperties": _schema(parts[1])}
+    return {"anyOf": [_schema(part) for part in parts]}
 
 
 def _descriptions(kind: type[Any]) -> dict[str, str]:

@@ -367,13 +367,15 @@ KNOWN_FAILURES = (
     ),
     KnownFailure(
         "file-missing",
-        r"(\S+): No such file or directory$",
+        r"(?<!\S)(\S{1,256}): No such file or directory$",
         "{0} is not there",
         "Run site.py: it installs what it can, and says what else is missing.",
         _OPERATIONS,
     ),
 )
 
+# The end of a text that is longer: who asks for a container can make it long.
+_LIMIT = 65536
 # What was said by whom did not die itself. It names no cause, so it stands behind every other.
 _CONSEQUENCE = re.compile(
     r"(?:waiting for sandbox to start|cannot read client sync file).*EOF", re.IGNORECASE
@@ -410,6 +412,7 @@ def find(*texts: str) -> Found:
     Args:
         texts: the surest first: what may be about another container stands last.
     """
+    texts = tuple(text[-_LIMIT:] for text in texts)
     for text in texts:
         found = _known(text)
         if found is not None:

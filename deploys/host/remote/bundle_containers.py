@@ -232,15 +232,18 @@ def logged_errors(path: str) -> Iterator[str]:
 def last_words(directory: str) -> dict[str, str]:
     """What each of runsc's processes said of trouble in this start alone, by the name of its debug log.
 
-    Without --debug that is warnings and above (gVisor 20260905, runsc/cli/main.go); the lines that it ends
-    with have no prefix of a log's.
+    Errors and what they end with: warnings are said by sound ones too (gVisor 20260905, runsc/cli/main.go). A
+    line without a log's prefix goes on with the one before it, as a trace does.
     """
     said = {}
-    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
-        lines = read_end(f"{directory}/{name}", OUTPUT_LIMIT).splitlines()
-        wanted = [line for line in lines if not re.match(r"[DIW]\d{4} ", line)]
-        if wanted:
-            said[f"runsc's debug log {name}"] = "\n".join(wanted)[:ERROR_LIMIT]
+    for name in sorted(os.listdir(directory)):
+        kept, wanted = [], True
+        for line in read_end(f"{directory}/{name}", OUTPUT_LIMIT).splitlines():
+            prefix = re.match(r"([A-Z])\d{4} ", line)
+            wanted = wanted if prefix is None else prefix.group(1) in "EF" or "FATAL ERROR" in line
+            kept += [line] if wanted else []
+        if kept:
+            said[f"runsc's debug log {name}"] = "\n".join(kept)[:ERROR_LIMIT]
     return said
 
 
