@@ -60,6 +60,7 @@ class _Row:
     shown: str
     next: str
     output: str
+    link: str
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class _Host:
     why: str
     cells: tuple[_Cell, ...]
     checks: tuple[_Row, ...]
+    said: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -142,10 +144,13 @@ def _host(result: HostResult, was: Mapping[tuple[str, str], str]) -> _Host:
             shown(check),
             check.next,
             check.output,
+            check.link,
         )
         for check in result.checks
     )
-    return _Host(result.host, result.verdict, about, result.why, tuple(_cells(result, was)), rows)
+    return _Host(
+        result.host, result.verdict, about, result.why, tuple(_cells(result, was)), rows, result.said
+    )
 
 
 def _cells(result: HostResult, was: Mapping[tuple[str, str], str]) -> list[_Cell]:

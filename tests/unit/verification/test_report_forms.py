@@ -242,6 +242,13 @@ def test_the_grid_of_a_large_fleet_shows_what_did_not_pass_and_folds_the_rest():
     assert re.findall(r'scope="row"><a [^>]+>([^<]+)', grid) == ["gpu-150"]
 
 
+def test_the_page_has_what_was_said_meanwhile_and_where_a_failure_is_known_from():
+    check = Check("x", Subject.DOCKER, "?", State.FAILED, why="y", link="https://example.org/issues/1")
+    text = page([HostResult("h", checks=(check,), said={"the kernel's log": "NVRM: <Xid>"})], (), WHEN, WHEN)
+    assert "Known from https://example.org/issues/1" in text
+    assert "NVRM: &lt;Xid&gt;</pre>" in text
+
+
 def test_a_cell_of_the_grid_says_that_it_ended_otherwise_before():
     changed = [Difference("gpu-x", "docker.all", State.PASSED, State.FAILED)]
     text = page(RESULTS, changed, WHEN, WHEN)
