@@ -19,7 +19,7 @@ from deploys.model import paths
 from deploys.model.checks import Check, HostResult, State, Subject
 from deploys.model.metrics import FILE, metrics
 from deploys.model.report import remedies, sentence, summary
-from deploys.model.verification.answers import Answer
+from deploys.model.verification.answers import KERNEL_LOG, Answer
 from deploys.model.verification.judgement import judge
 from deploys.model.verification.questions import seconds_for_all, task, verification
 
@@ -61,8 +61,11 @@ class FilesPut(Surroundings):
 
 
 _SECONDS = 60
-UNITS = ["docker", "containerd"]
-KERNEL_WORDS = [r"NVRM:", r"\bXid\b"]
+SURROUNDINGS = {
+    "units": ["docker", "containerd"],
+    "words": [r"NVRM:", r"\bXid\b"],
+    "kernel_log": KERNEL_LOG,
+}
 
 
 def _result(run: HostRun) -> HostResult:
@@ -81,7 +84,7 @@ def _result(run: HostRun) -> HostResult:
     if not any(outcome.code not in (0, None) or outcome.timed_out for outcome in answer.runs.values()):
         return result
     # One round trip more, where a container did not start or end: who else has said something of it?
-    wanted = {"seconds": time.monotonic() - began + 1, "units": UNITS, "words": KERNEL_WORDS}
+    wanted = {**SURROUNDINGS, "seconds": time.monotonic() - began + 1}
     told = _ask(Surroundings, _SECONDS, stdin_for(Surroundings.program, wanted)).get("said")
     return judge(host.name, what, answer, told if isinstance(told, dict) else {})
 

@@ -199,14 +199,6 @@ KNOWN_FAILURES = (
         _OPERATIONS,
     ),
     KnownFailure(
-        "shim-missing",
-        r"((?:/usr/bin/)?nvidia-container-runtime): "
-        r"(?:not found|no such file or directory|permission denied)",
-        "{0}, NVIDIA's own container runtime, is missing or not executable",
-        "Run site.py: it installs the toolkit's packages.",
-        _OPERATIONS,
-    ),
-    KnownFailure(
         "exec-format",
         r"exec format error",
         "a program of the chain has no valid first line (#!/bin/sh), or is for another architecture",
@@ -222,7 +214,7 @@ KNOWN_FAILURES = (
     ),
     KnownFailure(
         "toolkit-mode",
-        r"invalid runtime mode: ([\w-]+)",
+        r"invalid (?:runtime )?mode:? \\?\"?([\w-]+)",
         f"the NVIDIA runtime knows no mode {{0}}, which {TOOLKIT_CONFIG} names",
         "Set toolkit_mode to auto or csv, and run site.py.",
         _OPERATIONS,
@@ -302,7 +294,8 @@ KNOWN_FAILURES = (
     ),
     KnownFailure(
         "mount-propagation",
-        r"mount option \"?(r?shared)\"? is not supported|(r?shared) propagation",
+        r"mount propagation option must specify private or slave"
+        r"|mount option \"?r?shared\"? is not supported",
         "a mount asks for shared propagation, which gVisor has not",
         "Take :shared or :rshared from the volume.",
         _OPERATIONS,

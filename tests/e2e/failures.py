@@ -10,7 +10,6 @@ SHIM = "/usr/bin/nvidia-container-runtime"
 CONFIG = "/etc/nvidia-container-runtime/config.toml"
 SETTINGS = "/etc/nvproxy-wrapper/settings.json"
 WRAPPER = "/opt/nvproxy-wrapper/current"
-GVISOR = "$(readlink -f /opt/gvisor/current)"
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ FAILURES = {
     "the entry is not executable": Failure(
         "entry-missing", "gpu-b", breaking=f"chmod 644 {ENTRY}", mending=f"chmod 755 {ENTRY}"
     ),
-    "NVIDIA's runtime is gone": Failure("shim-missing", **_moved(SHIM)),
+    "NVIDIA's runtime is gone": Failure("chain", words=SHIM, **_moved(SHIM)),
     "the wrapper's package is gone": Failure(
         "chain", breaking=f"mv {WRAPPER} {WRAPPER}.away", mending=f"mv {WRAPPER}.away {WRAPPER}"
     ),
@@ -92,7 +91,9 @@ FAILURES = {
     "a GPU by a UUID of nobody's": Failure(
         "gpu-not-there", "gpu-b", gpus="GPU-00000000-0000-0000-0000-0000000000ff"
     ),
-    "a MIG device": Failure("mig", "gpu-b", gpus="MIG-00000000-0000-0000-0000-0000000000ff"),
+    "a MIG device of nobody's": Failure(
+        "gpu-not-there", "gpu-b", gpus="MIG-00000000-0000-0000-0000-0000000000ff"
+    ),
     "the driver's NVML is gone": Failure(
         "nvml",
         "gpu-b",
@@ -104,15 +105,9 @@ FAILURES = {
     ),
     "config.toml is no TOML": Failure("toolkit-config", "gpu-b", **_edited(CONFIG, "1s/^/[[[/")),
     "config.toml names runsc itself": Failure(
-        "device-node-hook",
+        "driver-silent",
         "gpu-b",
         **_edited(CONFIG, 's|^runtimes = .*|runtimes = ["/opt/gvisor/current/runsc"]|'),
-    ),
-    "mode cdi without a specification": Failure(
-        "cdi-unresolvable", **_edited(CONFIG, 's/^mode = .*/mode = "cdi"/')
-    ),
-    "a CDI device that no specification has": Failure(
-        "cdi-unresolvable", "gpu-b", options=("--device", "nvidia.com/gpu=31"), gpus="void"
     ),
     "the image asks for a newer CUDA": Failure(
         "requirement", options=("-e", "NVIDIA_REQUIRE_CUDA=cuda>=99.0"), words="cuda>=99.0"
@@ -128,34 +123,13 @@ FAILURES = {
     "an image that is not there": Failure(
         "image-missing", options=("--pull=never",), image="nowhere/nothing:1"
     ),
-    "a flag that runsc does not know": Failure(
-        "runsc-flag",
-        words="frobnicate",
-        **_edited(LAUNCHER, 's|"/opt/gvisor/current/runsc"|"/opt/gvisor/current/runsc", "--frobnicate=1"|'),
-    ),
     "a driver that runsc does not support": Failure(
         "driver-unsupported",
         words="570.99.99",
         **_edited(SETTINGS, "s/nvproxy-driver-version=[0-9.]*/nvproxy-driver-version=570.99.99/"),
     ),
-    "a driver that cannot be asked": Failure(
-        "driver-silent",
-        **_edited(SETTINGS, "s/--nvproxy-driver-version=[0-9.]*/--nvproxy/"),
-    ),
     "a launcher without its first line": Failure("exec-format", **_edited(LAUNCHER, "1d")),
     "an entry without its first line": Failure("exec-format", "gpu-b", **_edited(ENTRY, "1d")),
     "a volume with shared propagation": Failure("mount-propagation", options=("-v", "/tmp:/there:shared")),
     "a program that the image has not": Failure("program-missing", command=("frobnicate",)),
-    "the release may be read by root alone": Failure(
-        "runsc-permissions", breaking=f"chmod 700 {GVISOR}", mending=f"chmod 755 {GVISOR}"
-    ),
-    "a hook that fails": Failure(
-        "hook",
-        "gpu-b",
-        breaking=(
-            "mv /usr/bin/nvidia-cdi-hook /root/ && printf '#!/bin/sh\\nexit 9\\n' >/usr/bin/nvidia-cdi-hook"
-            " && chmod 755 /usr/bin/nvidia-cdi-hook"
-        ),
-        mending="mv /root/nvidia-cdi-hook /usr/bin/nvidia-cdi-hook",
-    ),
 }

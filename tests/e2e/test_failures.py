@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from deploys.host.remote_program import answer, shell_line, stdin_for
-from deploys.host.verification import KERNEL_WORDS, UNITS
+from deploys.host.verification import SURROUNDINGS
+from deploys.model.verification.judgement import KERNEL_LOG
 from deploys.model.verification.questions import task
 from nvproxy_wrapper.judge import known_failures
 from tests.e2e.conftest import verify_image
@@ -42,7 +44,7 @@ def bundle_task(gpus):
 
 
 def said_of(host, failure, image):
-    """(of Docker, of a bundle that asks for the same, of engine and kernel), each what was said."""
+    """(what Docker said, and a bundle that asks for the same, what the kernel said)."""
     runtime = (f"--runtime={failure.runtime}",) if failure.runtime else ()
     variable = f"NVIDIA_VISIBLE_DEVICES={failure.gpus}"
     argv = ["docker", "run", "--rm", "--network=none", *runtime, "-e", variable, *failure.options]
@@ -53,8 +55,8 @@ def said_of(host, failure, image):
     if not failure.options and failure.runtime == "nvidia" and not failure.image:
         run = program(host, "container_runs", bundle_task(failure.gpus))["runs"].get("bundle", {})
         told = "\n".join([told, run.get("err", ""), *run.get("said", {}).values()])
-    around = program(host, "surroundings", {"seconds": 60, "units": UNITS, "words": KERNEL_WORDS})
-    return told, "\n".join(around["said"].values())
+    around = program(host, "surroundings", {**SURROUNDINGS, "seconds": 60})
+    return told, around["said"].get(KERNEL_LOG, "")
 
 
 @pytest.mark.parametrize("name", FAILURES)
@@ -69,7 +71,7 @@ def test_a_real_failure_is_answered_with_its_cause_and_what_to_do(lab, images, n
     if "NVPROXY_KEEP_SAID" in os.environ:
         SAID.mkdir(exist_ok=True)
         text = json.dumps({"id": failure.id, "said": told}, indent=1, ensure_ascii=False) + "\n"
-        (SAID / f"{name.replace(' ', '-').replace(',', '')}.json").write_text(text)
+        (SAID / f"{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}.json").write_text(text)
     found = known_failures.find(told, around)
     assert found.id == failure.id, f"{found}\n{told}\n--\n{around[-3000:]}"
     assert failure.words in f"{found.cause} {found.remedy}"

@@ -1,6 +1,7 @@
 """What a host's engine and kernel have said of late, for a container that did not start.
 
-Task: `{"seconds": how far back, "units": [unit of systemd], "words": [regular expression for kernel lines]}`.
+Task: `{"seconds": how far back, "units": [unit of systemd], "words": [regular expression for kernel lines],
+"kernel_log": what that is called}`.
 Answer: `{"said": {where it was said: text}}`; what cannot be read is told in its place.
 """
 
@@ -46,7 +47,7 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
     """Look into the journal and the kernel's log; what is empty is left out."""
     said = {
         f"the journal of {' and '.join(task['units'])}": journal(task["units"], task["seconds"]),
-        "the kernel's log": kernel_log(task["words"], task["seconds"]),
+        task["kernel_log"]: kernel_log(task["words"], task["seconds"]),
     }
     return {"said": {where: text[-TEXT_LIMIT:].strip() for where, text in said.items() if text.strip()}}
 

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deploys.model.snapshot import HostSnapshot
 
+KERNEL_LOG = "the kernel's log"
+
 
 class Outcome(BaseModel):
     """How a command or a container ended on the host.

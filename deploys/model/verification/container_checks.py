@@ -16,6 +16,7 @@ from deploys.model.diagnosis import diagnose
 from deploys.model.layouts import TOOLKIT_CONFIGS
 from deploys.model.sight import LIBRARIES
 from deploys.model.verification import catalogue
+from deploys.model.verification.answers import KERNEL_LOG
 from deploys.model.verification.catalogue import of
 from deploys.model.verification.verdicts import (
     NOTHING_TOLD,
@@ -96,7 +97,8 @@ class Containers:
         ]
         ids = [run.id, *same] if run.subject is Subject.DOCKER else [run.id]
         told = "\n".join(self.answer.runs[name].told for name in ids if name in self.answer.runs)
-        return (told, *self.said.values())
+        # Not the journal: what it has may be of another container, which failed for another reason.
+        return (told, self.said.get(KERNEL_LOG, ""))
 
     @property
     def proves_gvisor(self) -> bool:

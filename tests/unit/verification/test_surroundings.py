@@ -7,6 +7,8 @@ import time
 import pytest
 
 from deploys.host.remote import container_runs, surroundings
+from deploys.model.verification.judgement import KERNEL_LOG, Answer, judge
+from tests.unit.verification import lab_hosts
 
 LOG = """\
 I1125 21:00:00.000000 1 main.go:1] Args: [runsc --secret]
@@ -49,7 +51,12 @@ def programs(monkeypatch):
     return said, calls
 
 
-TASK = {"seconds": 60, "units": ["docker", "containerd"], "words": ["NVRM:", r"\bXid\b"]}
+TASK = {
+    "kernel_log": "the kernel's log",
+    "seconds": 60,
+    "units": ["docker", "containerd"],
+    "words": ["NVRM:", r"\bXid\b"],
+}
 
 
 def test_the_kernels_lines_are_those_about_the_driver_and_of_late(programs):
@@ -76,3 +83,25 @@ def test_what_cannot_be_read_says_so_and_what_is_long_is_cut(programs):
     told = surroundings.main(TASK)["said"]
     assert told["the kernel's log"] == "cannot be read: dmesg: Operation not permitted"
     assert len(told["the journal of docker and containerd"]) == surroundings.TEXT_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("where", "text", "cause"),
+    [
+        (
+            "the journal of docker and containerd",
+            "unsupported device id: 9",
+            "did not start (status 125): new",
+        ),
+        (KERNEL_LOG, "NVRM: Xid (PCI:0000:01:00): 79, pid=7", "Xid 79"),
+    ],
+)
+def test_the_journal_is_shown_and_decides_nothing_as_it_may_be_of_another_container(where, text, cause):
+    found = lab_hosts.answer("csv_2_gpus")
+    for run in found["runs"].values():
+        run.update(code=125, out="", err="new")
+    result = judge("gpu-x", lab_hosts.asked("csv_2_gpus"), Answer.read(found), {where: text})
+    assert result.said == {where: text}
+    told = " ".join(check.why for check in result.checks)
+    assert cause in told
+    assert "mode csv" not in told
