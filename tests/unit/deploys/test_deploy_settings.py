@@ -62,6 +62,7 @@ BAD = {
     "verify_image": [7, [], {}],
     "verify_timeout": [0, 4, 601, "long", None, []],
     "verify_modes": ["csv", ["runc"], [7], None],
+    "metrics_dir": ["node-exporter", "./x", "/a\nb", 7, []],
     "since": ["yesterday", "2026-13-01", []],
     "report_dir": [7, [], None],
     "report": ["all", "SHORT", 7, None],
