@@ -120,6 +120,11 @@ def test_a_refusal_names_the_id_and_what_the_host_has(host):
     assert captured_uuid(7) in message
 
 
+def test_a_refusal_says_that_the_host_has_none(tmp_path):
+    host = ProcDriverView(str(write_driver_tree(tmp_path / "proc", ())))
+    assert judge(csv("9"), host).refusal.message.endswith("/gpus has none")
+
+
 def test_an_id_without_a_driver_directory_is_refused_and_host_preparation_may_help():
     refusal = judge(csv("0"), NO_DRIVER).refusal
     assert refusal.rule == "devices.scope"
