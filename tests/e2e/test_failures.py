@@ -14,7 +14,7 @@ import pytest
 
 from deploys.host.remote_program import answer, shell_line, stdin_for
 from deploys.host.verification import SURROUNDINGS
-from deploys.model.verification.judgement import KERNEL_LOG
+from deploys.model.verification.answers import KERNEL_LOG
 from deploys.model.verification.questions import task
 from nvproxy_wrapper.judge import known_failures
 from tests.e2e.conftest import verify_image

@@ -17,12 +17,11 @@ from deploys.model.metrics import metrics
 from deploys.model.report import document, exit_status
 from deploys.model.report_schema import schema
 from tests.unit.verification.lab_hosts import judged
-from tests.unit.verification.test_judgement import sound
 from tests.unit.verification.test_report_forms import RESULTS, results
 
 SCHEMA = Path(__file__).parents[3] / "docs/report.schema.json"
 WHEN = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-GOOD = judged("csv_2_gpus", sound("csv_2_gpus"))
+GOOD = judged("csv_2_gpus")
 
 
 def validated(told: object) -> None:

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from deploys.host.remote import container_runs, surroundings
-from deploys.model.verification.judgement import KERNEL_LOG, Answer, judge
+from deploys.host.remote import bundle_containers, surroundings
+from deploys.model.verification.answers import KERNEL_LOG, Answer
+from deploys.model.verification.judgement import judge
 from tests.unit.verification import lab_hosts
 
 LOG = """\
@@ -26,9 +27,9 @@ goroutine 1 [running]:
 def test_of_a_debug_log_the_errors_and_the_last_words_are_kept(tmp_path):
     (tmp_path / "boot.log").write_text(LOG)
     (tmp_path / "gofer.log").write_text("I1125 21:00:00.000000 1 main.go:1] all is well\n")
-    (where,) = container_runs.last_words(str(tmp_path))
+    (where,) = bundle_containers.last_words(str(tmp_path))
     assert where == "runsc's debug log boot.log"
-    kept = container_runs.last_words(str(tmp_path))[where].splitlines()
+    kept = bundle_containers.last_words(str(tmp_path))[where].splitlines()
     assert [line.rpartition("] ")[2] for line in kept] == [
         "something broke",
         "  here",
@@ -104,4 +105,4 @@ def test_the_journal_is_shown_and_decides_nothing_as_it_may_be_of_another_contai
     assert result.said == {where: text}
     told = " ".join(check.why for check in result.checks)
     assert cause in told
-    assert "mode csv" not in told
+    assert "takes no other ids" not in told
