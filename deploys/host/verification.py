@@ -81,7 +81,9 @@ def _result(run: HostRun) -> HostResult:
     )
     answer = Answer.read(found)
     result = judge(host.name, what, answer)
-    if not any(outcome.code not in (0, None) or outcome.timed_out for outcome in answer.runs.values()):
+    # Some are to be refused: that they were is no reason.
+    did_not_start = any(outcome.code not in (0, None) or outcome.timed_out for outcome in answer.runs.values())
+    if result.verdict is State.PASSED or not did_not_start:
         return result
     # One round trip more, where a container did not start or end: who else has said something of it?
     wanted = {**SURROUNDINGS, "seconds": time.monotonic() - began + 1}

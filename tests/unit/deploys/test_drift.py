@@ -7,6 +7,7 @@ import tomllib
 import pytest
 
 from deploys.model import paths
+from deploys.model.applied import Applied
 from deploys.model.drift import drift, repaired_snapshot
 from deploys.model.shim_users import obstacles
 from deploys.model.site_plan import site_plan
@@ -28,7 +29,7 @@ OWN_CONFIG = DEDICATED.layout.toolkit_config
 BESIDE = converged(DEDICATED, snapshot(BLANK), SOURCES)
 
 
-@pytest.mark.parametrize("path", sorted({*paths.MANAGED_FILES} - {*DEDICATED.layout.files}))
+@pytest.mark.parametrize("path", sorted(Applied.read(CONVERGED).files))
 def test_every_file_of_ours_that_somebody_has_touched_is_known(path):
     assert drift(CONVERGED, path) is None
     changed = drifted(CONVERGED, at("files", path, value=file_record("theirs")))

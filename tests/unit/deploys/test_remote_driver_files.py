@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from deploys.host.remote import driver_files, snapshot_probe
+from deploys.host.remote import snapshot_probe
 
 VERSION = "560.35.03"
 WIDE, NARROW = b"\x7fELF\x02\x01", b"\x7fELF\x01\x01"
 MULTIARCH = "/usr/lib/x86_64-linux-gnu"
 ALTERNATIVE = "/etc/alternatives/nvidia--{}-x86_64-linux-gnu"
+
+CHECKOUT = Path(__file__).parents[3]
+# In a process of its own, and not in a fork of the tests: it never leaves that root again.
+LOOK = """
+import json, os, sys
+from deploys.host.remote import driver_files
+task = json.load(sys.stdin)
+os.chroot(sys.argv[1])
+os.chdir("/")
+said = task["said"]
+driver_files.run = lambda argv, *_: (0 if said.get(argv[0]) else 1, said.get(argv[0], ""), "")
+print(json.dumps(driver_files.driver_files(task["listing"], task["version"])))
+"""
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="a root of its own takes root")
 
@@ -50,24 +65,10 @@ class Root:
 
     def looked_at(self, version: str | None = VERSION) -> dict:
         """What the probe finds with this as its root; in a process of its own, which cannot leave it."""
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.chroot(self.path)
-            os.chdir("/")
-            driver_files.run = lambda argv, *_: (
-                0 if self.said.get(argv[0]) else 1,
-                self.said.get(argv[0], ""),
-                "",
-            )
-            found = driver_files.driver_files(self.listing, version)
-            os.write(writer, json.dumps(found).encode())
-            os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader) as pipe:
-            text = pipe.read()
-        os.waitpid(child, 0)
-        return json.loads(text)
+        task = json.dumps({"listing": self.listing, "version": version, "said": self.said})
+        program = [sys.executable, "-c", LOOK, str(self.path)]
+        done = subprocess.run(program, input=task, capture_output=True, text=True, check=True, cwd=CHECKOUT)
+        return json.loads(done.stdout)
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ def test_the_document_is_json_and_tells_of_every_host():
         "verdict": "unknown",
         "why": "it failed before",
         "stand_ins": [],
+        "said": {},
         "checks": [],
     }
     host = told["hosts"]["gpu-x"]
