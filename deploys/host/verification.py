@@ -82,7 +82,9 @@ def _result(run: HostRun) -> HostResult:
     answer = Answer.read(found)
     result = judge(host.name, what, answer)
     # Some are to be refused: that they were is no reason.
-    did_not_start = any(outcome.code not in (0, None) or outcome.timed_out for outcome in answer.runs.values())
+    did_not_start = any(
+        outcome.code not in (0, None) or outcome.timed_out for outcome in answer.runs.values()
+    )
     if result.verdict is State.PASSED or not did_not_start:
         return result
     # One round trip more, where a container did not start or end: who else has said something of it?
