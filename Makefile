@@ -8,7 +8,7 @@ COMMAND := make test
 NEEDS_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
     { echo "nvproxy-fleet needs Python 3.11 or newer on this machine; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another with 'make PYTHON=python3.12 …'." >&2; exit 1; }
 
-.PHONY: demo demo-down test test-vm bare unit lint bench fuzz mutants matrix faults upstream validation docs venv clean help
+.PHONY: demo demo-down test test-long test-vm bare unit lint bench fuzz mutants matrix faults upstream validation docs venv clean help
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -26,6 +26,10 @@ test: .venv/ready lint ## everything: the lab and its hosts included
 	@{ $(LAB) parts >build/lab-parts.log 2>&1; exec $(RUN) -m pytest -m vm >build/test-vm.log 2>&1; } & beside=$$!; \
 	  trap 'kill $$beside' INT TERM; $(RUN) -m pytest -m "not vm"; status=$$?; \
 	  wait $$beside || status=1; cat build/test-vm.log; exit $$status
+
+test-long: .venv/ready ## the lab's tests in their long forms: breaks, real failures, layouts, drift, Debian's driver
+	@$(PACKAGES) tests lab
+	$(RUN) -m pytest --long -m "not vm" tests/e2e
 
 test-vm: .venv/ready ## the lab's tests on hosts that are virtual machines, and their long forms (an hour without KVM)
 	@$(PACKAGES) tests lab vm

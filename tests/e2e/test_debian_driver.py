@@ -13,6 +13,8 @@ from tests.e2e.site import inventory_with, pyinfra
 from tests.lab import DriverFiles, HostDefinition, Lab
 from tests.lab.versions import DEBIAN_DRIVER_VERSION
 
+pytestmark = pytest.mark.long
+
 HOST = "debian-own"
 CURRENT = "/usr/lib/x86_64-linux-gnu/nvidia/current"
 

@@ -7,6 +7,8 @@ import pytest
 from deploys.model import paths
 from tests.e2e.site import data, pyinfra
 
+pytestmark = pytest.mark.long
+
 READ = f"cat {paths.TOOLKIT_CONFIG}"
 KEPT = f"{paths.BACKUP_DIR}/replaced"
 

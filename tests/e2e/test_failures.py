@@ -21,6 +21,8 @@ from tests.e2e.conftest import verify_image
 from tests.e2e.failures import FAILURES
 from tests.unit.verification.lab_hosts import asked
 
+pytestmark = pytest.mark.long
+
 SAID = Path(__file__).resolve().parents[1] / "unit/verification/said"
 
 

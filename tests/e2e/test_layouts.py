@@ -13,6 +13,8 @@ from tests.e2e.site import data, inventory_with, lab_state, pyinfra
 from tests.e2e.test_remove import BYSTANDER
 from tests.lab import Engine, HostDefinition, Lab
 
+pytestmark = pytest.mark.long
+
 HOSTS = {"in-use-debian": Engine.DEBIAN, "in-use-current": Engine.CURRENT}
 DEDICATED = data(layout="dedicated")
 # As their owner has them: comments, an order of his own, a key that our containers need as well.

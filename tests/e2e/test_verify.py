@@ -130,6 +130,7 @@ def verified(host):
     return run, {check["id"]: check for check in run.report()["hosts"][host]["checks"]}
 
 
+@pytest.mark.long
 def test_what_is_broken_is_said_once_and_the_rest_only_hangs_on_it(broken):
     run, checks = verified(broken.host)
     assert run.status != 0
@@ -149,6 +150,7 @@ def test_a_verification_leaves_nothing_that_was_not_there(lab, site, host):
     assert {check["state"] for check in checks.values()} == {"passed", "skipped"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("host", ["gpu-a", "gpu-b"])
 def test_other_modes_are_tried_and_the_hosts_configuration_stays(lab, site, host):
     before = lab.host(host).run(["cat", paths.TOOLKIT_CONFIG]).stdout
