@@ -72,5 +72,9 @@ def test_a_site_run_makes_them_too(rebooted):
     host, before = rebooted
     run = pyinfra("site", "--limit", host.name)
     assert run.status == 0, run.screen
-    assert list(run.changed()) == ["Kernel | Device nodes"]
+    assert list(run.changed()) == [
+        "Preflight | Put aside what a run that fails goes back to",
+        "Kernel | Device nodes",
+        "Completion | Let go of what was put aside",
+    ]
     assert nodes(host) == before
