@@ -53,7 +53,8 @@ class Life:
         self.image = lambda: verify_image(lab, name)
 
     def run(self, deploy, *arguments):
-        run = pyinfra(deploy, *arguments, inventory=self.inventory)
+        # Emulated, and beside other tests.
+        run = pyinfra(deploy, *arguments, inventory=self.inventory, seconds=1800)
         assert run.status == 0, run.screen
         return run
 
