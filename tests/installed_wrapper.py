@@ -172,6 +172,9 @@ class InstalledWrapper:
             )
         )
         self.launcher.chmod(0o755)
+        config = home / "nvidia-container-runtime" / "config.toml"
+        config.parent.mkdir(exist_ok=True)
+        config.touch()
         self.entry = home / "nvproxy-container-runtime"
         self.entry.write_text(
             render("nvproxy-entry.sh.j2", engine="docker", shim=str(home / "shim"), config_home=str(home))

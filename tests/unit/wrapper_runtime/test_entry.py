@@ -50,7 +50,12 @@ class Host:
         self.shell = shell
         (home / "shim").write_text(SHIM.replace("@HOME@", str(home)))
         (home / "shim").chmod(0o755)
-        text = render("nvproxy-entry.sh.j2", engine="docker", shim=str(home / "shim"), config_home="/e t'c")
+        self.config_home = home / "e t'c"
+        self.config = self.config_home / "nvidia-container-runtime" / "config.toml"
+        self.config.parent.mkdir(parents=True, exist_ok=True)
+        self.config.touch()
+        shim, config_home = str(home / "shim"), str(self.config_home)
+        text = render("nvproxy-entry.sh.j2", engine="docker", shim=shim, config_home=config_home)
         (home / "entry").write_text(text.replace("/bin/cat", cat))
         (home / "log").touch()
         self.bundle("b")
@@ -174,10 +179,16 @@ def test_other_calls_go_to_the_shim_as_they_are(host, line):
 def test_every_call_has_the_configuration_of_the_host(host, line):
     env = {**os.environ, "XDG_CONFIG_HOME": "/theirs", "NVIDIA_CTK_CONFIG_FILE_PATH": "/theirs"}
     called = host.call(*line.split(), env=env)
-    assert (called.config_file, called.config_home) == (
-        "/e t'c/nvidia-container-runtime/config.toml",
-        "/e t'c",
-    )
+    assert (called.config_file, called.config_home) == (str(host.config), str(host.config_home))
+
+
+@pytest.mark.parametrize("line", ["create --bundle b abc", "state abc", "create --odd --bundle b abc"])
+def test_without_its_configuration_the_shim_is_not_called_as_it_would_take_runc(host, line):
+    host.config.unlink()
+    done = host.finished("--log", "log", *line.split())
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert str(host.config) in done.stderr.decode()
+    assert "site.py" in done.stderr.decode()
 
 
 def test_the_process_is_the_callers_child_all_along(host):
