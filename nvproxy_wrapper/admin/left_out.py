@@ -18,11 +18,21 @@ _SHOWN_ANNOTATIONS = re.compile(
     r"dev\.gvisor\.(?:flag|internal)\.[\w.-]{1,64}|io\.kubernetes\.cri\.(?:container-type|sandbox-id)"
     r"|(?:[\w-]+\.)?cdi\.k8s\.io/[\w.-]{1,64}"
 )
+# One name in a path. Letters and digits side by side may be a token wherever they stand: those are listed.
+_NAME = (
+    r"(?:[A-Za-z]{1,24}(?:[._+-][A-Za-z]{1,24}){0,6}"
+    r"|(?=[^/]{1,19}(?:/|$))(?:[A-Za-z]{1,16}|\d{1,10})(?:[._+:@-](?:[A-Za-z]{1,16}|\d{1,10})){0,6}"
+    r"|lib[a-zA-Z][A-Za-z_+-]{0,40}\d{0,2}\.so(?:\.\d{1,6}){0,4}|lib(?:32|64)|x86_64"
+    r"|(?:x86_64|i386|aarch64)-linux-gnu"
+    r"|python\d(?:\.\d{1,2})?|X11|nvidia(?:-cap)?\d{1,4}|gpu\d{1,3}|card\d{1,3}|renderD\d{1,4}"
+    r"|\d{1,3}\.\d{1,3}\.\d{1,3}-[0-9a-f]{12}|[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]"
+    r"|(?:GPU|MIG)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+)
 _SYSTEM_PATH = re.compile(
-    r"/(?:|(?:dev|proc|sys|usr|lib|lib32|lib64|bin|sbin|opt/gvisor|opt/nvproxy-wrapper|etc/nvidia[\w-]*"
-    r"|etc/nvproxy-wrapper|etc/ld\.so[\w.]*|etc/vulkan|etc/OpenCL|etc/glvnd|etc/cdi|var/run/cdi"
-    r"|var/log/nvproxy-wrapper|var/log/runsc|var/lib/nvproxy-fleet|(?:var/)?run/nvidia[\w-]*)"
-    r"(?:/[\w.+@:%-]{1,80})*/?)"
+    r"/(?:|(?:dev|proc|sys|usr|lib|lib32|lib64|bin|sbin|opt/gvisor|opt/nvproxy-wrapper|etc/nvidia[a-z-]{0,30}"
+    r"|etc/nvproxy-wrapper|etc/ld\.so[a-z.]{0,20}|etc/vulkan|etc/OpenCL|etc/glvnd|etc/cdi|var/run/cdi"
+    r"|var/log/nvproxy-wrapper|var/log/runsc|var/lib/nvproxy-fleet|(?:var/)?run/nvidia[a-z-]{0,30})"
+    rf"(?:/{_NAME})*/?)"
 )
 # Words without digits, versions, numbers, devices, UUIDs of GPUs: a token is none of them.
 _PLAIN_WORD = re.compile(

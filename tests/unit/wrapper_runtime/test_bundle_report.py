@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nvproxy_wrapper.admin import bundle_report
+from nvproxy_wrapper.admin import bundle_report, left_out
 from nvproxy_wrapper.admin.bundle_report import DIRECTORY, Host, collected, find_bundle, main, packed, write
 from nvproxy_wrapper.admin.left_out import LEFT_OUT
 from tests.specs.captured_specs import FOLDER
@@ -94,6 +94,35 @@ def test_a_secret_at_any_place_of_a_spec_is_nowhere_in_the_report(tmp_path_facto
     files = report(tmp_path_factory.mktemp("root"), made, **{f"{BUNDLE}/log.json": log})
     for name, content in files.items():
         assert secret not in content, (name, content)
+
+
+@pytest.mark.parametrize(
+    "name", ["22222AAAAA", "a1b2c3d4e5", "22%AAAAAAAA", "s3cr3t", "ab12-cd34-ef56-ab78-90ab"]
+)
+@pytest.mark.parametrize("folder", ["/usr/share/", "/lib/", "/etc/nvidia", "/run/nvidia-"])
+def test_a_name_that_may_be_a_token_is_left_out_of_a_path_of_the_system_too(folder, name):
+    assert not left_out._SYSTEM_PATH.fullmatch(folder + name)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/usr/lib/x86_64-linux-gnu/libcuda.so.570.124.06",
+        "/usr/lib/x86_64-linux-gnu/libnvidia-egl-gbm.so.1.1.2",
+        "/lib64/libGLX_nvidia.so.0",
+        "/dev/nvidia-caps/nvidia-cap12",
+        "/dev/dri/renderD128",
+        "/proc/driver/nvidia/gpus/0000:01:00.0/information",
+        "/opt/gvisor/20260905.1/runsc",
+        "/opt/nvproxy-wrapper/0.1.0-a5221b89c9f4",
+        "/usr/lib/python3.11/os.py",
+        "/usr/bin/nvidia-cdi-hook",
+        "/etc/nvidia-container-runtime/config.toml",
+        "/run/nvidia-persistenced/socket",
+    ],
+)
+def test_what_says_why_a_container_got_no_gpu_is_shown(path):
+    assert left_out._SYSTEM_PATH.fullmatch(path)
 
 
 KEYS = ["Labels", "customField", "intelRdt"]
