@@ -195,17 +195,7 @@ def _decision(host: Host, bundle: str, scrubber: Scrubber) -> str:
         except (OSError, SettingsError) as error:
             settings, fault = DEFAULTS, SettingsError(str(error))
         decision = decide(spec, settings, ProcDriverView(host.path(settings.proc_driver)), fault)
-        told = {
-            "of": name,
-            "class": decision.spec_class,
-            "evidence": list(decision.evidence),
-            "requested": decision.requested,
-            "devices": decision.devices,
-            "gpus": decision.gpus,
-            "actions": [action.as_json() for action in decision.actions],
-            "warnings": [warning.as_json() for warning in decision.warnings],
-            "refusal": decision.refusal.as_json() if decision.refusal else None,
-        }
+        told = {"of": name, "evidence": list(decision.evidence), **decision.as_json()}
         return json.dumps(_scrubbed(told, scrubber), indent=2)
     return ""
 

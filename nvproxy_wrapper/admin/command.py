@@ -189,19 +189,7 @@ def _write_file(data: bytes, path: str) -> None:
 
 
 def _as_json(decision: Decision) -> str:
-    return json.dumps(
-        {
-            "class": decision.spec_class,
-            "gpu_requested": decision.gpu_requested,
-            "requested": decision.requested,
-            "devices": decision.devices,
-            "gpus": decision.gpus,
-            "actions": [action.as_json() for action in decision.actions],
-            "warnings": [warning.as_json() for warning in decision.warnings],
-            "refusal": decision.refusal.as_json() if decision.refusal else None,
-        },
-        indent=2,
-    )
+    return json.dumps(decision.as_json(), indent=2)
 
 
 _CLASS_SENTENCES = {

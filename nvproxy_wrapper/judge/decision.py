@@ -184,3 +184,16 @@ class Decision:
         self.changed = changed
         self.runsc_flags = runsc_flags
         self.pod = pod
+
+    def as_json(self) -> dict[str, Any]:
+        """What `explain` shows of it; neither the spec nor the evidence."""
+        return {
+            "class": self.spec_class,
+            "gpu_requested": self.gpu_requested,
+            "requested": self.requested,
+            "devices": self.devices,
+            "gpus": self.gpus,
+            "actions": [action.as_json() for action in self.actions],
+            "warnings": [warning.as_json() for warning in self.warnings],
+            "refusal": self.refusal.as_json() if self.refusal else None,
+        }

@@ -4,32 +4,8 @@ import os
 
 import pytest
 
-from tests.installed_wrapper import CAPTURED, ROOT, SHELLS, InstalledWrapper, copy_of_the_package
-
-CSV = (CAPTURED / "1.20.0_csv_visible-0.json").read_bytes()
-
-
-PLAIN = b'{"process":{"args":["true"]}}'
-
-
-# Looks like a GPU container to the launcher, and is none.
-NAMES_NVIDIA = b'{"ociVersion":"1.0.2","process":{"args":["echo","nvidia"]},"root":{"path":"rootfs"}}'
-
-
-@pytest.fixture
-def wrapper(tmp_path):
-    return InstalledWrapper(tmp_path)
-
-
-def assert_refused(call, bundle, spec, *words):
-    assert call.status == 1
-    assert call.runsc is None
-    assert call.stdout == ""
-    assert call.stderr == call.errors[-1] + "\n"
-    for word in words:
-        assert word in call.errors[-1]
-    assert (bundle / "config.json").read_bytes() == spec
-    assert [path.name for path in bundle.iterdir()] == ["config.json"]
+from tests.installed_wrapper import ROOT, SHELLS, InstalledWrapper, copy_of_the_package
+from tests.unit.wrapper_runtime.creations import CSV, NAMES_NVIDIA, PLAIN, assert_refused
 
 
 @pytest.mark.parametrize(

@@ -2,27 +2,7 @@
 
 import json
 
-import pytest
-
-from tests.installed_wrapper import CAPTURED, InstalledWrapper
-
-CSV = (CAPTURED / "1.20.0_csv_visible-0.json").read_bytes()
-
-
-@pytest.fixture
-def wrapper(tmp_path):
-    return InstalledWrapper(tmp_path)
-
-
-def assert_refused(call, bundle, spec, *words):
-    assert call.status == 1
-    assert call.runsc is None
-    assert call.stdout == ""
-    assert call.stderr == call.errors[-1] + "\n"
-    for word in words:
-        assert word in call.errors[-1]
-    assert (bundle / "config.json").read_bytes() == spec
-    assert [path.name for path in bundle.iterdir()] == ["config.json"]
+from tests.unit.wrapper_runtime.creations import CSV, assert_refused
 
 
 def host_prep(wrapper, script):

@@ -15,7 +15,7 @@ from nvproxy_wrapper.host import kept_spec
 from nvproxy_wrapper.host.bundle import Bundle
 from nvproxy_wrapper.host.kept_spec import NAME
 from nvproxy_wrapper.judge.decision import Refusal
-from tests.installed_wrapper import CAPTURED, InstalledWrapper
+from tests.installed_wrapper import CAPTURED
 
 EDITED = (CAPTURED / "1.20.0_csv_visible-0.json").read_bytes()
 PLAIN = (CAPTURED / "1.20.0_csv_no-gpu.json").read_bytes()
@@ -29,11 +29,6 @@ def asking(value: str) -> bytes:
     spec = json.loads(PLAIN)
     spec["process"]["env"].append(f"NVIDIA_VISIBLE_DEVICES={value}")
     return json.dumps(spec).encode()
-
-
-@pytest.fixture
-def wrapper(tmp_path):
-    return InstalledWrapper(tmp_path)
 
 
 @pytest.fixture

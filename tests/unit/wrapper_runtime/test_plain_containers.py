@@ -4,22 +4,8 @@ import os
 
 import pytest
 
-from tests.installed_wrapper import CAPTURED, InstalledWrapper
-
-CSV = (CAPTURED / "1.20.0_csv_visible-0.json").read_bytes()
-
-
-PLAIN = b'{"process":{"args":["true"]}}'
-
-
-# Looks like a GPU container to the launcher, and is none.
-NAMES_NVIDIA = b'{"ociVersion":"1.0.2","process":{"args":["echo","nvidia"]},"root":{"path":"rootfs"}}'
-
-
-@pytest.fixture
-def wrapper(tmp_path):
-    return InstalledWrapper(tmp_path)
-
+from tests.installed_wrapper import CAPTURED
+from tests.unit.wrapper_runtime.creations import CSV, NAMES_NVIDIA, PLAIN
 
 LOADERS = {"LD_PRELOAD": "", "LD_LIBRARY_PATH": "/nowhere", "GVISOR_SIDECAR_BINARIES_DIR": "/nowhere"}
 

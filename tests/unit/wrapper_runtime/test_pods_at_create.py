@@ -7,16 +7,10 @@ import sys
 
 import pytest
 
-from tests.installed_wrapper import InstalledWrapper
 from tests.specs.kubernetes_specs import shims_spec
 
 GPU = "nvidia-gvisor.cdi1.c0"
 SANDBOX = "k8s.empty-nvidia-gvisor.sandbox"
-
-
-@pytest.fixture
-def wrapper(tmp_path):
-    return InstalledWrapper(tmp_path)
 
 
 @pytest.fixture

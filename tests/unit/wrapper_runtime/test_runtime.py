@@ -7,21 +7,8 @@ import subprocess
 
 import pytest
 
-from tests.installed_wrapper import CAPTURED, PYTHON, ROOT, SHELLS, InstalledWrapper, Start
-
-CSV = (CAPTURED / "1.20.0_csv_visible-0.json").read_bytes()
-
-
-PLAIN = b'{"process":{"args":["true"]}}'
-
-
-# Looks like a GPU container to the launcher, and is none.
-NAMES_NVIDIA = b'{"ociVersion":"1.0.2","process":{"args":["echo","nvidia"]},"root":{"path":"rootfs"}}'
-
-
-@pytest.fixture
-def wrapper(tmp_path):
-    return InstalledWrapper(tmp_path)
+from tests.installed_wrapper import PYTHON, ROOT, SHELLS, Start
+from tests.unit.wrapper_runtime.creations import CSV, NAMES_NVIDIA, PLAIN, assert_refused
 
 
 def devices(spec: bytes) -> list[str]:
@@ -148,17 +135,6 @@ def test_arguments_that_are_no_text_reach_runsc_byte_by_byte(wrapper):
     bundle = wrapper.bundle("b", CSV)
     call = wrapper.call("create", "--bundle", str(bundle), b"--pid-file", b"/p/\xff\xfe", "abc")
     assert call.runsc.arguments[-2] == b"/p/\xff\xfe".decode("utf-8", "surrogateescape")
-
-
-def assert_refused(call, bundle, spec, *words):
-    assert call.status == 1
-    assert call.runsc is None
-    assert call.stdout == ""
-    assert call.stderr == call.errors[-1] + "\n"
-    for word in words:
-        assert word in call.errors[-1]
-    assert (bundle / "config.json").read_bytes() == spec
-    assert [path.name for path in bundle.iterdir()] == ["config.json"]
 
 
 def test_a_refusal_is_one_sentence_for_docker_and_leaves_the_bundle(wrapper):
