@@ -333,6 +333,9 @@ def test_a_container_is_gone_before_the_next_one_is_made(stub):
     assert (stub.home / "at_once").read_text().split() == ["1", "1", "1"]
 
 
+PROCESSORS = len(os.sched_getaffinity(0))
+
+
 def test_as_many_are_there_at_once_as_there_are_workers_each_by_a_name_that_begins_no_other(stub):
     (run,) = stub.task["runs"]
     stub.task.update(runs=[{**run, "id": f"run {number}"} for number in range(6)], workers=3)
@@ -340,7 +343,7 @@ def test_as_many_are_there_at_once_as_there_are_workers_each_by_a_name_that_begi
     found = stub.answer()
     assert [outcome.code for outcome in found.runs.values()] == [0] * 6
     at_once = [int(count) for count in (stub.home / "at_once").read_text().split()]
-    assert max(at_once) <= 3
+    assert max(at_once) <= min(3, PROCESSORS), "more would only wait for each other"
     names = {line.split()[1] for line in (stub.home / "calls").read_text().splitlines()}
     assert len(names) == 6
     assert not [one for one in names for other in names if one != other and other.startswith(one)]
@@ -351,16 +354,17 @@ def test_who_is_told_to_stop_tidies_up_after_every_container_that_runs(stub):
     (run,) = stub.task["runs"]
     stub.task.update(runs=[{**run, "id": f"run {number}"} for number in range(5)], workers=3)
     stub.shim("sleep 300 & echo $! >>HOME/child; wait")
+    begun = min(3, PROCESSORS)
     process = stub.start()
     for _ in range(1000):
-        if (stub.home / "child").exists() and len((stub.home / "child").read_text().split()) == 3:
+        if (stub.home / "child").exists() and len((stub.home / "child").read_text().split()) == begun:
             break
         time.sleep(0.02)
     os.kill(program_of(process), signal.SIGTERM)
     out, _ = process.communicate(timeout=50)
     assert "SIGTERM" in Answer.read(answer(out.splitlines())).error
     assert all(map(gone, (stub.home / "child").read_text().split()))
-    assert len((stub.home / "child").read_text().split()) == 3, "none was begun after the signal"
+    assert len((stub.home / "child").read_text().split()) == begun, "none was begun after the signal"
     assert stub.left == []
 
 
